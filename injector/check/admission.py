@@ -19,16 +19,16 @@ from injector.rotation.admission import registration_cause
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from injector.check.model import Problem
-    from injector.check.reader import Expectations, Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader, Expectations
     from injector.kube.resources import Object
 
 
-async def _injects(reader: Reader) -> Outcome:
+async def _injects(reader: ClusterReader) -> Outcome:
     return await _send(reader, reader.expected, await namespace_of_canary(reader))
 
 
-async def _injects_default(reader: Reader) -> Outcome:
+async def _injects_default(reader: ClusterReader) -> Outcome:
     found = await reader.list(NAMESPACES, label_selector=f"{names.INJECT_DEFAULT_LABEL}=enabled")
     labelled: list[str] = sorted(
         one["metadata"]["name"] for one in found if not one["metadata"].get("deletionTimestamp")
@@ -41,11 +41,11 @@ async def _injects_default(reader: Reader) -> Outcome:
     return await _send(reader, dataclasses.replace(reader.expected, secret=""), chosen)
 
 
-async def _send(reader: Reader, wanted: Expectations, namespace: str) -> Outcome:
+async def _send(reader: ClusterReader, wanted: Expectations, namespace: str) -> Outcome:
     return await canary.send(reader.api, wanted, namespace, lambda: registration_cause(reader.api))
 
 
-async def namespace_of_canary(reader: Reader) -> str:
+async def namespace_of_canary(reader: ClusterReader) -> str:
     """Return the namespace that dry-run Pods are sent to.
 
     Raises:
@@ -71,7 +71,7 @@ _BY_LABEL: Final = {
 }
 
 
-async def _guard_answers(reader: Reader) -> Outcome:
+async def _guard_answers(reader: ClusterReader) -> Outcome:
     policy, found = await asyncio.gather(reader.get(POLICIES, GUARD), reader.list(POLICY_BINDINGS))
     bindings = [one["spec"] for one in found if one["spec"].get("policyName") == GUARD]
     if policy is None and not bindings:
@@ -90,7 +90,7 @@ async def _guard_answers(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=tuple(_guard_problems(answer, policy, bindings, labels_of(namespace))))
 
 
-async def _answer(reader: Reader, namespace: str) -> _Answer:
+async def _answer(reader: ClusterReader, namespace: str) -> _Answer:
     """Return how the guard treats a Pod with a sidecar without a token, of a kind that the webhook is not called for.
 
     Raises:
@@ -107,7 +107,7 @@ async def _answer(reader: Reader, namespace: str) -> _Answer:
 
 def _guard_problems(
     answer: _Answer, policy: Object | None, bindings: Sequence[Object], labels: Mapping[str, str]
-) -> Iterator[Problem]:
+) -> Iterator[CheckProblem]:
     if policy is None:
         yield failed(f"ValidatingAdmissionPolicy {GUARD} does not exist: nothing reports a sidecar without a token")
         return

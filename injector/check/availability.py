@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from injector.check.installation import CalledService
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 _ZONE: Final = "topology.kubernetes.io/zone"
 
 
-async def _endpoints(reader: Reader, service: CalledService) -> Outcome:
+async def _endpoints(reader: ClusterReader, service: CalledService) -> Outcome:
     try:
         found = await reader.get(SERVICES, service.name, service.namespace)
     except ForbiddenError:
@@ -51,7 +51,7 @@ async def _endpoints(reader: Reader, service: CalledService) -> Outcome:
     return Outcome(seen=seen)
 
 
-async def _budget(reader: Reader, services: Sequence[CalledService]) -> Outcome:
+async def _budget(reader: ClusterReader, services: Sequence[CalledService]) -> Outcome:
     pods = [pod for service in services for pod in await pods_of(reader, service)]
     named = listed(list(map(str, services)))
     if not pods:
@@ -84,7 +84,7 @@ def _selects(budget: Object, labels: Mapping[str, str]) -> bool:
     return selector is not None and Selector(selector).matches(labels)  # of a budget, none selects nothing
 
 
-def _budget_problems(budget: Object) -> Iterator[Problem]:
+def _budget_problems(budget: Object) -> Iterator[CheckProblem]:
     meta, status = budget["metadata"], budget.get("status") or {}
     name = f"PodDisruptionBudget {meta['name']}"
     describe = f"kubectl describe poddisruptionbudget {meta['name']} --namespace {meta['namespace']}"
@@ -100,7 +100,7 @@ def _budget_problems(budget: Object) -> Iterator[Problem]:
         yield failed(f"{name} allows no eviction, with {healthy} healthy: node drains do not end", describe)
 
 
-async def _spread(reader: Reader, services: Sequence[CalledService]) -> Outcome:
+async def _spread(reader: ClusterReader, services: Sequence[CalledService]) -> Outcome:
     ready = [one for service in services for one in (await endpoints_of(reader, service, None)).ready]
     service, outage = listed(list(map(str, services))), services[0].outage
     if len(ready) < 2:  # noqa: PLR2004 - one endpoint is the subject of another check
@@ -130,7 +130,7 @@ async def _spread(reader: Reader, services: Sequence[CalledService]) -> Outcome:
     return Outcome(seen=seen, problems=(together,))
 
 
-async def _zones(reader: Reader) -> set[str]:
+async def _zones(reader: ClusterReader) -> set[str]:
     """Return the zones of all nodes, from their metadata: the rest of a node is large."""
     nodes = await reader.api.list(
         NODES, label_selector=_ZONE, metadata_only=True, keep=lambda node: {_ZONE: node["metadata"]["labels"][_ZONE]}

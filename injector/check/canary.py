@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from injector.check.chart import GUARD, REQUESTED
-from injector.check.model import Outcome, Problem, failed, unknown
+from injector.check.model import CheckProblem, Outcome, failed, unknown
 from injector.core import names
 from injector.core.assess import assess
 from injector.core.assessment import Known, Protection, ProtectionReason
@@ -78,7 +78,7 @@ async def send(api: Api, expected: Expectations, namespace: str, cause: Callable
     return Outcome(seen=f"{seen} {result}")
 
 
-def _shadow_problem(shadow: Sequence[str], expected: Expectations) -> Problem | None:
+def _shadow_problem(shadow: Sequence[str], expected: Expectations) -> CheckProblem | None:
     if shadow and not expected.is_shadow:
         return failed(f"the webhook's Policy is in shadow mode, so Pods get no token: {shadow[0]}")
     if expected.is_shadow and not any(names.API_TOKEN_ENV in one for one in shadow):
@@ -89,7 +89,7 @@ def _shadow_problem(shadow: Sequence[str], expected: Expectations) -> Problem | 
 
 async def _problem(
     answer: Object, expected: Expectations, namespace: str, cause: Callable[[], Awaitable[str]]
-) -> Problem | None:
+) -> CheckProblem | None:
     """Return what is wrong with the sidecar of an answered Pod."""
     known = Known(
         now=0,
@@ -129,7 +129,7 @@ _REASONS: Final = {
 }
 
 
-def refusal(error: KubeError, namespace: str) -> Problem:
+def refusal(error: KubeError, namespace: str) -> CheckProblem:
     """Return the problem for a Pod that the API server rejected."""
     own = own_rule(error)
     if own:

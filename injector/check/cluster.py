@@ -25,8 +25,8 @@ from injector.kube.resources import (
 )
 
 if TYPE_CHECKING:
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 _VERSION_PATH: Final = "/version"
@@ -54,7 +54,7 @@ _RELEASE: Final = "meta.helm.sh/release-name"
 _RELEASE_NAMESPACE: Final = "meta.helm.sh/release-namespace"
 
 
-async def _kubernetes_version(reader: Reader) -> Outcome:
+async def _kubernetes_version(reader: ClusterReader) -> Outcome:
     version = str((await reader.raw(_VERSION_PATH))["gitVersion"])[: names.MAX_SHOWN_VALUE]
     found = parse_version(version)
     if found is None:
@@ -73,7 +73,7 @@ def parse_version(version: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found is not None else None
 
 
-async def _admission_apis(reader: Reader) -> Outcome:
+async def _admission_apis(reader: ClusterReader) -> Outcome:
     wanted = [kind.plural for kind in _KINDS]
     try:
         served = {one["name"] for one in (await reader.raw(_DISCOVERY_PATH)).get("resources") or ()}
@@ -87,7 +87,7 @@ async def _admission_apis(reader: Reader) -> Outcome:
     return Outcome(seen=seen)
 
 
-async def _clock(reader: Reader) -> Outcome:
+async def _clock(reader: ClusterReader) -> Outcome:
     await reader.raw(_VERSION_PATH)  # any answer has the time
     skew = reader.api.skew_seconds
     if abs(skew) < _LARGE_SKEW_SECONDS:
@@ -101,9 +101,9 @@ async def _clock(reader: Reader) -> Outcome:
     return Outcome(seen="the clock here and that of the API server", problems=(problem,))
 
 
-async def _one_installation(reader: Reader) -> Outcome:
+async def _one_installation(reader: ClusterReader) -> Outcome:
     read = await asyncio.gather(*(_find(reader, kind, name) for kind, name in _FIXED))
-    problems: list[Problem] = [one for one in read if not isinstance(one, tuple)]
+    problems: list[CheckProblem] = [one for one in read if not isinstance(one, tuple)]
     found = [one for one in read if isinstance(one, tuple) and one[1]]
     owners: dict[tuple[str, str], list[str]] = defaultdict(list)
     for word, item in found:
@@ -134,7 +134,7 @@ async def _one_installation(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=tuple(problems))
 
 
-async def _find(reader: Reader, kind: Resource, name: str) -> tuple[str, Object] | Problem:
+async def _find(reader: ClusterReader, kind: Resource, name: str) -> tuple[str, Object] | CheckProblem:
     """Return kind and name of an object with the object, empty if it does not exist; or the missing permission."""
     try:
         return f"{kind.kind} {name}", await reader.get(kind, name) or {}

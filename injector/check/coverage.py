@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from injector.check.pods import PodFacts
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
 
 _SHOW: Final = f"kubectl get mutatingwebhookconfiguration {names.MANAGER} -o yaml"
 
 
-class _Entry:
+class _EntrySelectors:
     """The selectors of a registered entry."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
@@ -63,8 +63,8 @@ _PROBLEMS: Final = {
 }
 
 
-async def _namespaces_covered(reader: Reader) -> Outcome:
-    entries = [_Entry(entry) for entry in await own_entries(reader)]
+async def _namespaces_covered(reader: ClusterReader) -> Outcome:
+    entries = [_EntrySelectors(entry) for entry in await own_entries(reader)]
     if not entries:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
     namespaces, pods = await asyncio.gather(reader.list(NAMESPACES), all_pods(reader))
@@ -96,7 +96,7 @@ def _by_namespace(pods: Iterable[PodFacts]) -> defaultdict[str, _Pods]:
     return found
 
 
-def _states(entries: Sequence[_Entry], labels: Mapping[str, str], pods: _Pods) -> Iterator[str]:
+def _states(entries: Sequence[_EntrySelectors], labels: Mapping[str, str], pods: _Pods) -> Iterator[str]:
     """Yield what the selectors mean for a namespace with these labels and Pods; nothing if it does not use Dapr."""
     by_default = labels.get(names.INJECT_DEFAULT_LABEL) == "enabled"
     if not (pods.uses_dapr or pods.requesting or by_default):

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from injector.check.installation import CalledService, endpoints_of
-from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
+from injector.check.model import Category, Check, CheckProblem, Outcome, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
 from injector.core.advisories import advisories, daprd_version, fixed_in
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from injector.check.pods import PodFacts
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 # Names in Dapr's chart: https://github.com/dapr/dapr/tree/v1.18.3/charts/dapr/charts
@@ -43,7 +43,7 @@ _SHOWN_IMAGE: Final = 128
 # --- the control plane ---
 
 
-async def _control_plane(reader: Reader) -> Outcome:
+async def _control_plane(reader: ClusterReader) -> Outcome:
     namespace = await namespace_of(reader)
     components = {name: await reader.get(resource, name, namespace) for name, (resource, _) in COMPONENTS.items()}
     shown = escaped(namespace)
@@ -62,7 +62,7 @@ async def _control_plane(reader: Reader) -> Outcome:
     )
 
 
-def component_problems(components: Mapping[str, Object | None], namespace: str) -> Iterator[Problem]:
+def component_problems(components: Mapping[str, Object | None], namespace: str) -> Iterator[CheckProblem]:
     """Yield what is missing of Dapr's control plane, or has no ready replica."""
     for name, found in components.items():
         resource, is_always_there = COMPONENTS[name]
@@ -91,7 +91,7 @@ def version_of(name: str, component: Object) -> str:
     return next(filter(None, map(daprd_version, (*images, f"{name}:{label}"))), "")
 
 
-async def namespace_of(reader: Reader) -> str:
+async def namespace_of(reader: ClusterReader) -> str:
     """Return the namespace of Dapr's control plane: that of its registered Service, or the default one.
 
     Raises:
@@ -110,7 +110,7 @@ def injector_entry(configuration: Object) -> Object | None:
     return next((one for one in configuration.get("webhooks") or () if one["name"] == INJECTOR_ENTRY), None)
 
 
-async def _injector_registered(reader: Reader) -> Outcome:
+async def _injector_registered(reader: ClusterReader) -> Outcome:
     found = await reader.get(MUTATING_WEBHOOKS, INJECTOR)
     seen = f"MutatingWebhookConfiguration {INJECTOR}"
     fix = (  # with --install: there may be no release yet
@@ -125,7 +125,7 @@ async def _injector_registered(reader: Reader) -> Outcome:
     return Outcome(seen=f"{seen} has the entry {INJECTOR_ENTRY}")
 
 
-async def _injector_failure_policy(reader: Reader) -> Outcome:
+async def _injector_failure_policy(reader: ClusterReader) -> Outcome:
     entry = injector_entry(await reader.get(MUTATING_WEBHOOKS, INJECTOR) or {})
     if entry is None:
         return Outcome(seen="Dapr's sidecar injector is not registered", is_skipped=True)
@@ -141,7 +141,7 @@ def _failure_policy(entry: Object) -> str:
     return "Ignore" if entry.get("failurePolicy") == "Ignore" else "Fail"
 
 
-def policy_problems(entry: Object, namespace: str) -> Iterator[Problem]:
+def policy_problems(entry: Object, namespace: str) -> Iterator[CheckProblem]:
     """Yield what the failure policy of Dapr's injector lets happen while the injector does not answer."""
     needs = (
         '{"matchExpressions":[{"key":"kubernetes.io/metadata.name","operator":"NotIn",'
@@ -167,7 +167,7 @@ def policy_problems(entry: Object, namespace: str) -> Iterator[Problem]:
         )
 
 
-async def _injector_available(reader: Reader) -> Outcome:
+async def _injector_available(reader: ClusterReader) -> Outcome:
     entry = injector_entry(await reader.get(MUTATING_WEBHOOKS, INJECTOR) or {})
     if entry is None:
         return Outcome(seen="Dapr's sidecar injector is not registered", is_skipped=True)
@@ -196,7 +196,7 @@ async def _injector_available(reader: Reader) -> Outcome:
 # --- versions of daprd ---
 
 
-async def _daprd_advisories(reader: Reader) -> Outcome:
+async def _daprd_advisories(reader: ClusterReader) -> Outcome:
     users: dict[str, list[PodFacts]] = defaultdict(list)
     for pod in await all_pods(reader):
         for image in pod.images:
@@ -223,7 +223,7 @@ def sidecar_image(injector: Object) -> str:
     return given[-1] if given else ""
 
 
-def image_problems(users: Mapping[str, list[PodFacts]], namespace: str) -> Iterator[Problem]:
+def image_problems(users: Mapping[str, list[PodFacts]], namespace: str) -> Iterator[CheckProblem]:
     """Yield the advisories about the images of Pods, by version; and the images without a version."""
     by_version: dict[str, list[str]] = defaultdict(list)
     for image in users:
@@ -247,7 +247,7 @@ def image_problems(users: Mapping[str, list[PodFacts]], namespace: str) -> Itera
         )
 
 
-def added_image_problems(image: str, namespace: str) -> Iterator[Problem]:
+def added_image_problems(image: str, namespace: str) -> Iterator[CheckProblem]:
     """Yield the advisories about the image that Dapr's injector adds to new Pods."""
     if advisories(image):
         yield warning(

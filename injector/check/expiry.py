@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from injector.check.installation import CalledService
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object, Objects
 
 _OVERDUE: Final = 0.3  # of the lifetime is left
@@ -35,7 +35,7 @@ _CLOSE: Final = 0.1
 _CLOCK_TOLERANCE: Final = 60
 
 
-async def serving(reader: Reader, service: CalledService) -> Outcome:
+async def serving(reader: ClusterReader, service: CalledService) -> Outcome:
     """Check the certificates that the Pods behind a Service serve, and their Certificates of cert-manager."""
     pods = await pods_of(reader, service)
     problems = await _cert_manager_problems(reader, service.namespace, pods)
@@ -57,16 +57,16 @@ async def serving(reader: Reader, service: CalledService) -> Outcome:
     return Outcome(seen=seen + until, problems=tuple(problems))
 
 
-async def _served(reader: Reader, pod: Object) -> x509.Certificate | KubeError:
+async def _served(reader: ClusterReader, pod: Object) -> x509.Certificate | KubeError:
     try:
         return await served_certificate(reader, pod)
     except KubeError as error:
         return error
 
 
-async def ca_bundle(reader: Reader) -> Outcome:
+async def ca_bundle(reader: ClusterReader) -> Outcome:
     """Check the certificates in the caBundle of each registered entry."""
-    problems: dict[Problem, None] = {}
+    problems: dict[CheckProblem, None] = {}
     seen = 0
     for found in await reader.configurations():
         for entry in found.get("webhooks") or ():
@@ -83,7 +83,7 @@ async def ca_bundle(reader: Reader) -> Outcome:
     return Outcome(seen=counted(seen, "caBundle"), problems=tuple(problems))
 
 
-async def _cert_manager_problems(reader: Reader, namespace: str, pods: Objects) -> list[Problem]:
+async def _cert_manager_problems(reader: ClusterReader, namespace: str, pods: Objects) -> list[CheckProblem]:
     """Return the problems of Certificates of cert-manager whose Secrets the Pods mount."""
     volumes = [volume for pod in pods for volume in pod["spec"].get("volumes") or ()]
     secrets = {volume["secret"].get("secretName") for volume in volumes if volume.get("secret")}
@@ -103,7 +103,7 @@ async def _cert_manager_problems(reader: Reader, namespace: str, pods: Objects) 
     return [problem for one in mounted for problem in _certificate_problems(one)]
 
 
-def _certificate_problems(certificate: Object) -> list[Problem]:
+def _certificate_problems(certificate: Object) -> list[CheckProblem]:
     meta, status = certificate["metadata"], certificate.get("status") or {}
     name = f"Certificate {meta['namespace']}/{meta['name']} of cert-manager"
     describe = f"kubectl describe certificate {meta['name']} --namespace {meta['namespace']}"
@@ -116,7 +116,7 @@ def _certificate_problems(certificate: Object) -> list[Problem]:
     return []
 
 
-def _problems(what: str, certificate: x509.Certificate, now: int) -> list[Problem]:
+def _problems(what: str, certificate: x509.Certificate, now: int) -> list[CheckProblem]:
     begins, ends = seconds_valid(certificate)
     date = rfc3339(ends)
     left = ends - now

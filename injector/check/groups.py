@@ -18,8 +18,8 @@ from injector.rotation import webhook_policy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 _COMPARED: Final = ("rules", "namespaceSelector", "objectSelector", "matchPolicy")
@@ -27,13 +27,13 @@ _COMPARED: Final = ("rules", "namespaceSelector", "objectSelector", "matchPolicy
 _CHECKSUM: Final = "checksum/policy"
 
 
-async def _entries_alike(reader: Reader) -> Outcome:
+async def _entries_alike(reader: ClusterReader) -> Outcome:
     found = await reader.registrations()
     if len(found) < len(names.GROUPS):
         return Outcome(seen=f"the {MUTATING_WEBHOOKS.kind} of only one group exists", is_skipped=True)
     fix = UPGRADE.format(await reader.namespace())
     first, second = ({entry["name"]: entry for entry in one.get("webhooks") or ()} for one in found)
-    problems: list[Problem] = []
+    problems: list[CheckProblem] = []
     for pair in (INJECT_ENTRIES, DEFAULT_ENTRIES):
         one, other = first.get(pair[0]), second.get(pair[1])
         if one is not None and other is not None:
@@ -54,7 +54,7 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str
             yield key
 
 
-async def _groups_alike(reader: Reader) -> Outcome:
+async def _groups_alike(reader: ClusterReader) -> Outcome:
     found = await deployments_of_groups(reader)
     if len(found) < len(names.GROUPS):
         return Outcome(seen="the Deployment of only one group exists", is_skipped=True)

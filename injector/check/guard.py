@@ -16,8 +16,8 @@ from injector.kube.resources import NAMESPACES, POLICIES, POLICY_BINDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 # The word in the label, and the actions of its binding. The binding without a word is for namespaces without the label.
@@ -25,7 +25,7 @@ _ACTIONS: Final = {"audit": {"Audit"}, "warn": {"Warn", "Audit"}, "deny": {"Deny
 _NARROWING: Final = ("objectSelector", "resourceRules", "excludeResourceRules")
 
 
-async def _guard_bound(reader: Reader) -> Outcome:
+async def _guard_bound(reader: ClusterReader) -> Outcome:
     policy, listed_bindings = await asyncio.gather(reader.get(POLICIES, GUARD), reader.list(POLICY_BINDINGS))
     bindings = {
         one["metadata"]["name"]: one
@@ -51,7 +51,7 @@ def _shown(bindings: Mapping[str, Object]) -> str:
     return listed(words) or "none"
 
 
-def _of_policy(spec: Mapping[str, Any]) -> Iterator[Problem]:
+def _of_policy(spec: Mapping[str, Any]) -> Iterator[CheckProblem]:
     if names.API_TOKEN_ENV not in json.dumps([spec.get("variables"), spec.get("validations")]):
         yield failed(f"ValidatingAdmissionPolicy {GUARD} is not the guard: it does not check {names.API_TOKEN_ENV}")
     if spec.get("paramKind"):
@@ -63,7 +63,7 @@ def _of_policy(spec: Mapping[str, Any]) -> Iterator[Problem]:
         yield warning(f"ValidatingAdmissionPolicy {GUARD} has failurePolicy Ignore: an error of it lets a Pod pass")
 
 
-def _of_bindings(bindings: Mapping[str, Object], namespaces: Iterable[Object], fix: str) -> Iterator[Problem]:
+def _of_bindings(bindings: Mapping[str, Object], namespaces: Iterable[Object], fix: str) -> Iterator[CheckProblem]:
     selectors = {}
     for name, word in GUARD_BINDINGS.items():
         spec = (bindings.get(name) or {}).get("spec") or {}
@@ -77,7 +77,7 @@ def _of_bindings(bindings: Mapping[str, Object], namespaces: Iterable[Object], f
     yield from _unguarded(selectors, namespaces)
 
 
-def _of_binding(name: str, word: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
+def _of_binding(name: str, word: str, spec: Mapping[str, Any]) -> Iterator[CheckProblem]:
     found = set(spec.get("validationActions") or ())
     if word and found != _ACTIONS[word]:
         actions = ", ".join(sorted(found)) or "none"
@@ -92,7 +92,7 @@ def _of_binding(name: str, word: str, spec: Mapping[str, Any]) -> Iterator[Probl
         yield failed(f"ValidatingAdmissionPolicyBinding {name} excludes Pods by {', '.join(narrowed)}")
 
 
-def _unguarded(selectors: Mapping[str, Selector], namespaces: Iterable[Object]) -> Iterator[Problem]:
+def _unguarded(selectors: Mapping[str, Selector], namespaces: Iterable[Object]) -> Iterator[CheckProblem]:
     """Yield a problem if a namespace with one of the words, or without the label, is not matched by its binding."""
     lost: dict[str, list[str]] = {}
     for one in namespaces:

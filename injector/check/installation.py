@@ -17,7 +17,7 @@ from injector.rotation.webhook_policy import read_policy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.core.model import Policy
     from injector.kube.resources import Object, Objects
 
@@ -66,7 +66,7 @@ class Endpoints:
     known: int
 
 
-async def called_services(reader: Reader) -> tuple[CalledService, ...]:
+async def called_services(reader: ClusterReader) -> tuple[CalledService, ...]:
     """Return the registered Services; that of the chart if nothing is registered; none if only a URL is registered.
 
     Raises:
@@ -99,7 +99,7 @@ def _others(called: tuple[str, str, int], callers: Mapping[tuple[str, str, int],
     return tuple(str(CalledService(*key)) for key, found in callers.items() if not found & callers[called])
 
 
-async def deployments_of_groups(reader: Reader) -> Objects:
+async def deployments_of_groups(reader: ClusterReader) -> Objects:
     """Return the Deployments of the installation that exist: one for each group of replicas.
 
     Raises:
@@ -108,7 +108,7 @@ async def deployments_of_groups(reader: Reader) -> Objects:
     return await reader.existing(((DEPLOYMENTS, name) for name in names.GROUPS), await reader.namespace())
 
 
-async def is_redundant(reader: Reader) -> bool:
+async def is_redundant(reader: ClusterReader) -> bool:
     """Return whether two groups of replicas are installed (`webhook.redundancy: 2`), even if parts of one are missing.
 
     The caller of the check may know it.
@@ -129,7 +129,7 @@ def _fails_over(deployment: Object) -> bool:
     return any(argument == "--fail-over" for one in containers for argument in one.get("args") or ())
 
 
-async def policy_of(reader: Reader) -> Policy | None:
+async def policy_of(reader: ClusterReader) -> Policy | None:
     """Return the webhook's Policy, None if there is none or it is not valid.
 
     Raises:
@@ -141,7 +141,7 @@ async def policy_of(reader: Reader) -> Policy | None:
         return None
 
 
-async def selector_of(reader: Reader, service: CalledService) -> str:
+async def selector_of(reader: ClusterReader, service: CalledService) -> str:
     """Return the label selector of a Service; that of the chart if the Service has none or cannot be read."""
     try:
         found = await reader.get(SERVICES, service.name, service.namespace)
@@ -153,7 +153,7 @@ async def selector_of(reader: Reader, service: CalledService) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-async def pods_of(reader: Reader, service: CalledService) -> Objects:
+async def pods_of(reader: ClusterReader, service: CalledService) -> Objects:
     """Return the Pods behind a Service by name, without ended and terminating ones and those of Jobs and `helm test`.
 
     Raises:
@@ -176,7 +176,7 @@ def condition(item: Object, kind: str) -> Object:
     return next((one for one in conditions if one.get("type") == kind), {})
 
 
-async def slices_of(reader: Reader, namespace: str, service: str) -> Objects:
+async def slices_of(reader: ClusterReader, namespace: str, service: str) -> Objects:
     """Return the EndpointSlices of a Service.
 
     Raises:
@@ -185,7 +185,7 @@ async def slices_of(reader: Reader, namespace: str, service: str) -> Objects:
     return await reader.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={service}")
 
 
-async def endpoints_of(reader: Reader, service: CalledService, port: str | None) -> Endpoints:
+async def endpoints_of(reader: ClusterReader, service: CalledService, port: str | None) -> Endpoints:
     """Return the endpoints of a Service that have the named port; None: with any port.
 
     A dual-stack Service has each Pod in two slices, and a Pod may be in two slices of one family for a while:
@@ -217,11 +217,11 @@ def is_ready(endpoint: Object) -> bool:
 
 
 def for_all_services(
-    check: Callable[[Reader, Sequence[CalledService]], Awaitable[Outcome]],
-) -> Callable[[Reader], Awaitable[Outcome]]:
+    check: Callable[[ClusterReader, Sequence[CalledService]], Awaitable[Outcome]],
+) -> Callable[[ClusterReader], Awaitable[Outcome]]:
     """Return a check of the registered Services together; skipped if only a URL is registered."""
 
-    async def run(reader: Reader) -> Outcome:
+    async def run(reader: ClusterReader) -> Outcome:
         services = await called_services(reader)
         return await check(reader, services) if services else _BY_URL
 
@@ -232,11 +232,11 @@ _BY_URL: Final = Outcome(seen="the webhook is registered by its URL, without a S
 
 
 def for_each_service(
-    check: Callable[[Reader, CalledService], Awaitable[Outcome]],
-) -> Callable[[Reader], Awaitable[Outcome]]:
+    check: Callable[[ClusterReader, CalledService], Awaitable[Outcome]],
+) -> Callable[[ClusterReader], Awaitable[Outcome]]:
     """Return a check of all registered Services from a check of one; skipped if only a URL is registered."""
 
-    async def run(reader: Reader, services: Sequence[CalledService]) -> Outcome:
+    async def run(reader: ClusterReader, services: Sequence[CalledService]) -> Outcome:
         found = [await check(reader, service) for service in services]
         # Two Services may have the same Pods.
         problems = dict.fromkeys(problem for one in found for problem in one.problems)

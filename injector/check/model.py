@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
 
 
 class Category(StrEnum):
@@ -42,7 +42,7 @@ WORST_FIRST: Final = (Result.FAILED, Result.UNKNOWN, Result.WARNING, Result.PASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class CheckProblem:
     """One thing that a check found wrong or could not determine: a sentence, and a command that helps, if one does."""
 
     result: Result
@@ -55,7 +55,7 @@ class Outcome:
     """What a check found. `seen` says in a sentence what it looked at; `problems` are empty if all is well."""
 
     seen: str
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[CheckProblem, ...] = ()
     is_skipped: bool = False
 
     @property
@@ -79,20 +79,20 @@ class Check:
     why: str
     how: str  # what it reads and compares, and what it cannot see
     fix: str
-    run: Callable[[Reader], Awaitable[Outcome]]
+    run: Callable[[ClusterReader], Awaitable[Outcome]]
     is_pre: bool = False
 
 
-def failed(message: str, fix: str = "") -> Problem:
+def failed(message: str, fix: str = "") -> CheckProblem:
     """Return a problem that fails the check."""
-    return Problem(result=Result.FAILED, message=message, fix=fix)
+    return CheckProblem(result=Result.FAILED, message=message, fix=fix)
 
 
-def warning(message: str, fix: str = "") -> Problem:
+def warning(message: str, fix: str = "") -> CheckProblem:
     """Return a problem that may be intended."""
-    return Problem(result=Result.WARNING, message=message, fix=fix)
+    return CheckProblem(result=Result.WARNING, message=message, fix=fix)
 
 
-def unknown(message: str, fix: str = "") -> Problem:
+def unknown(message: str, fix: str = "") -> CheckProblem:
     """Return what could not be determined."""
-    return Problem(result=Result.UNKNOWN, message=message, fix=fix)
+    return CheckProblem(result=Result.UNKNOWN, message=message, fix=fix)

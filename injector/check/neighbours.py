@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from injector.check.model import Category, Check, Outcome, Problem, unknown, warning
+from injector.check.model import Category, Check, CheckProblem, Outcome, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core.images import repository_and_tag
 from injector.core.rollout import Ref
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from injector.check.pods import PodFacts
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 _EXCLUDED: Final = "secrets.exclude.reloader.stakater.com/reload"
@@ -49,7 +49,7 @@ class WorkloadFacts:
     reloads_all: bool
 
 
-async def _reloader(reader: Reader) -> Outcome:
+async def _reloader(reader: ClusterReader) -> Outcome:
     facts = [one for resource in _KINDS for one in await _workloads(reader, resource)]
     reloaders = [one for one in facts if one.is_reloader]
     if not reloaders:
@@ -65,7 +65,7 @@ async def _reloader(reader: Reader) -> Outcome:
     )
 
 
-async def _workloads(reader: Reader, resource: Resource) -> list[WorkloadFacts]:
+async def _workloads(reader: ClusterReader, resource: Resource) -> list[WorkloadFacts]:
     """Return the workloads of a kind; none if the cluster does not have the kind."""
 
     async def read() -> list[Object]:
@@ -111,7 +111,7 @@ def is_watched(workload: WorkloadFacts, *, reloads_all: bool) -> bool:
     )
 
 
-def unseen_problems(workload: WorkloadFacts, used: Iterable[str]) -> Iterator[Problem]:
+def unseen_problems(workload: WorkloadFacts, used: Iterable[str]) -> Iterator[CheckProblem]:
     """Yield the token Secrets of a watched workload's Pods that Reloader does not see, in one problem.
 
     An annotation may name Secrets by regular expressions: then none is reported.
@@ -136,7 +136,7 @@ def unseen_problems(workload: WorkloadFacts, used: Iterable[str]) -> Iterator[Pr
 # --- Dapr Shared ---
 
 
-async def _dapr_shared(reader: Reader) -> Outcome:
+async def _dapr_shared(reader: ClusterReader) -> Outcome:
     shared = [pod for pod in await all_pods(reader) if pod.is_shared]
     by_workload: dict[Ref, list[PodFacts]] = defaultdict(list)
     for pod in shared:
@@ -148,7 +148,7 @@ async def _dapr_shared(reader: Reader) -> Outcome:
     )
 
 
-def shared_problem(ref: Ref) -> Problem:
+def shared_problem(ref: Ref) -> CheckProblem:
     """Return what is not known about the token of a workload of Dapr Shared."""
     target = quote(escaped(f"{ref.kind.lower()}/{ref.name}"))
     return unknown(

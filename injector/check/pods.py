@@ -21,7 +21,7 @@ from injector.words import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object, Objects
 
 
@@ -49,7 +49,7 @@ class PodFacts:
     node: str = ""
 
 
-async def all_pods(reader: Reader) -> tuple[PodFacts, ...]:
+async def all_pods(reader: ClusterReader) -> tuple[PodFacts, ...]:
     """Return the Pods of all namespaces that use Dapr or a Secret, without those that have ended.
 
     Raises:
@@ -58,7 +58,7 @@ async def all_pods(reader: Reader) -> tuple[PodFacts, ...]:
     return await reader.once(all_pods, lambda: _read_all(reader))
 
 
-async def _read_all(reader: Reader) -> tuple[PodFacts, ...]:
+async def _read_all(reader: ClusterReader) -> tuple[PodFacts, ...]:
     found = [(one["facts"], one["owner"]) for one in await reader.api.list(PODS, keep=_kept)]
     jobs: Objects = []
     if any(facts.workload.kind == JOBS.kind for facts, _ in found):

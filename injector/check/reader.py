@@ -50,7 +50,7 @@ class Expectations:
     requested: str = ""
 
 
-class Reader:
+class ClusterReader:
     """A cluster as the checks see it. `namespace` is that of the installation; None: that of the registration."""
 
     def __init__(self, api: Api, namespace: str | None, now: int, expected: Expectations | None = None) -> None:

@@ -17,13 +17,13 @@ from injector.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Objects
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _InstalledEntry:
     """An entry as installed: its path, and the expression of each match condition, or its SHA-256."""
 
     path: str
@@ -38,16 +38,16 @@ _REQUESTS: Final = (
 _USES_DAPR: Final = f"object.metadata.?annotations[?'dapr.io/enabled'].orValue('') != '' || {_REQUESTS}"
 # The condition that only entries of group 2 have, by its SHA-256: docs/decisions/0039-two-entries.md.
 _NOT_YET_SERVED: Final = "not-yet-served"
-_INJECT: Final = _Entry(names.MUTATE_PATH, {"asks-for-token": _REQUESTS, "no-mirror-pod": _NO_MIRROR})
-_DEFAULT: Final = _Entry(names.MUTATE_DEFAULT_PATH, {"uses-dapr": _USES_DAPR, "no-mirror-pod": _NO_MIRROR})
+_INJECT: Final = _InstalledEntry(names.MUTATE_PATH, {"asks-for-token": _REQUESTS, "no-mirror-pod": _NO_MIRROR})
+_DEFAULT: Final = _InstalledEntry(names.MUTATE_DEFAULT_PATH, {"uses-dapr": _USES_DAPR, "no-mirror-pod": _NO_MIRROR})
 
 
-def _second(first: _Entry, digest: str) -> _Entry:
-    return _Entry(first.path, {**first.conditions, _NOT_YET_SERVED: digest})
+def _second(first: _InstalledEntry, digest: str) -> _InstalledEntry:
+    return _InstalledEntry(first.path, {**first.conditions, _NOT_YET_SERVED: digest})
 
 
 # By configuration and name.
-ENTRIES: Final[Mapping[str, Mapping[str, _Entry]]] = {
+ENTRIES: Final[Mapping[str, Mapping[str, _InstalledEntry]]] = {
     names.GROUPS[0]: {INJECT_ENTRIES[0]: _INJECT, DEFAULT_ENTRIES[0]: _DEFAULT},
     names.GROUPS[1]: {
         INJECT_ENTRIES[1]: _second(_INJECT, "babeb18cf724f906db6447bd1e22cc8390d445e786e19e93714a1d0ac875cd21"),
@@ -63,7 +63,7 @@ _SECONDS: Final = (2, 10)
 _TIMEOUTS: Final = dict.fromkeys(ENTRIES[names.GROUPS[0]], (1, 1))
 
 
-async def own_entries(reader: Reader) -> Objects:
+async def own_entries(reader: ClusterReader) -> Objects:
     """Return the registered entries of Pods that the chart installs, of all groups.
 
     Raises:
@@ -77,7 +77,7 @@ async def own_entries(reader: Reader) -> Objects:
     ]
 
 
-async def _registered(reader: Reader) -> Outcome:
+async def _registered(reader: ClusterReader) -> Outcome:
     found = {one["metadata"]["name"]: one for one in await reader.registrations()}
     upgrade = UPGRADE.format(await reader.namespace())
     problems, seen, doubts = [], [], []
@@ -103,11 +103,11 @@ async def _registered(reader: Reader) -> Outcome:
 _LOST: Final = "Pods that request a token are created without it"
 
 
-async def _entries_as_installed(reader: Reader) -> Outcome:
+async def _entries_as_installed(reader: ClusterReader) -> Outcome:
     registrations = await reader.registrations()
     has_two = await is_redundant(reader)
     timeouts = _TIMEOUTS if has_two else {}
-    problems: list[Problem] = []
+    problems: list[CheckProblem] = []
     seen = []
     for one in registrations:
         installed = ENTRIES[one["metadata"]["name"]]
@@ -124,8 +124,8 @@ async def _entries_as_installed(reader: Reader) -> Outcome:
 
 
 def _differences(
-    entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, int], *, has_two: bool
-) -> Iterator[Problem]:
+    entry: Mapping[str, Any], wanted: _InstalledEntry, allowed: tuple[int, int], *, has_two: bool
+) -> Iterator[CheckProblem]:
     """Yield how an entry of the mutating configuration differs from the installed one."""
     name = entry["name"]
     if not includes_pods(entry):
@@ -151,7 +151,7 @@ def _differences(
         yield failed(f"{name}: failurePolicy is not Ignore: Pods are rejected although the other group answers")
 
 
-def _condition_differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator[Problem]:
+def _condition_differences(entry: Mapping[str, Any], wanted: _InstalledEntry) -> Iterator[CheckProblem]:
     name = entry["name"]
     conditions = {one["name"]: " ".join(one["expression"].split()) for one in entry.get("matchConditions") or ()}
     for condition, expression in wanted.conditions.items():
@@ -193,7 +193,7 @@ def _path(entry: Mapping[str, Any]) -> str:
     return after[after.find("/") :] if "/" in after else ""
 
 
-async def _called_after_dapr(reader: Reader) -> Outcome:
+async def _called_after_dapr(reader: ClusterReader) -> Outcome:
     ours = [one for one in await reader.registrations() if one.get("webhooks")]
     daprs = [
         one["metadata"]["name"]
@@ -221,7 +221,7 @@ async def _called_after_dapr(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=tuple(problems))
 
 
-async def _warnings_registered(reader: Reader) -> Outcome:
+async def _warnings_registered(reader: ClusterReader) -> Outcome:
     found = await reader.get(VALIDATING_WEBHOOKS, names.MANAGER)
     if found is None:
         return Outcome(seen=f"{VALIDATING} does not exist (webhook.warn.enabled)", is_skipped=True)

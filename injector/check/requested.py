@@ -18,8 +18,8 @@ from injector.kube.resources import POLICIES, POLICY_BINDINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object, Objects
 
 _POLICY: Final = f"ValidatingAdmissionPolicy {REQUESTED}"
@@ -35,7 +35,7 @@ _EXPRESSIONS: Final = ("matchConditions", "variables", "validations")
 _DENY: Final = "Deny"
 
 
-async def _failure_policy(reader: Reader) -> Outcome:
+async def _failure_policy(reader: ClusterReader) -> Outcome:
     policies = await _failure_policies(reader)
     if not policies:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
@@ -66,12 +66,12 @@ async def _failure_policy(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=problems)
 
 
-async def _failure_policies(reader: Reader) -> dict[str, str]:
+async def _failure_policies(reader: ClusterReader) -> dict[str, str]:
     """Return the failure policy of each entry of ours, by name."""
     return {entry["name"]: entry.get("failurePolicy") or "Fail" for entry in await own_entries(reader)}
 
 
-async def _requested_bound(reader: Reader) -> Outcome:
+async def _requested_bound(reader: ClusterReader) -> Outcome:
     policy, binding, registrations = await asyncio.gather(
         reader.get(POLICIES, REQUESTED), reader.get(POLICY_BINDINGS, REQUESTED), reader.registrations()
     )
@@ -93,7 +93,7 @@ async def _requested_bound(reader: Reader) -> Outcome:
     return Outcome(seen=f"{_POLICY}, bound with {actions}", problems=problems)
 
 
-def _of_policy(policy: Object | None, registrations: Objects, fix: str) -> Iterator[Problem]:
+def _of_policy(policy: Object | None, registrations: Objects, fix: str) -> Iterator[CheckProblem]:
     if policy is None:
         yield failed(f"{_POLICY} does not exist, and its binding has no effect", fix)
         return
@@ -134,8 +134,8 @@ def _namespaces(selected: Mapping[str, Any]) -> list[str]:
 
 
 def _of_binding(
-    binding: Object | None, fix: str, wanted: str, unbound: Callable[[str, str], Problem]
-) -> Iterator[Problem]:
+    binding: Object | None, fix: str, wanted: str, unbound: Callable[[str, str], CheckProblem]
+) -> Iterator[CheckProblem]:
     if binding is None:
         yield failed(f"{_BINDING} does not exist: the policy has no effect", fix)
         return

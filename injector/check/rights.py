@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.check import admission, dapr
 from injector.check.installation import called_services, for_each_service, pods_of
-from injector.check.model import Category, Check, Outcome, Problem, Result, failed, unknown
+from injector.check.model import Category, Check, CheckProblem, Outcome, Result, failed, unknown
 from injector.check.reader import is_permitted
 from injector.core import names
 from injector.kube import resources
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from injector.check.installation import CalledService
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 _WORKLOADS: Final = (resources.DEPLOYMENTS, resources.STATEFULSETS, resources.DAEMONSETS)
@@ -151,8 +151,8 @@ CHECK_CANARY: Final = (
 
 
 async def _problems(
-    reader: Reader, needs: Iterable[Need], namespace: str | None, result: Result = Result.WARNING
-) -> list[Problem]:
+    reader: ClusterReader, needs: Iterable[Need], namespace: str | None, result: Result = Result.WARNING
+) -> list[CheckProblem]:
     """Return a problem for each need of which the caller lacks verbs."""
     problems = []
     for need in needs:
@@ -165,7 +165,7 @@ async def _problems(
         if missing:
             scope = _scope(need, where)
             message = f"you may not {', '.join(missing)} {need.what}{scope}: {need.without}"
-            problems.append(Problem(result=result, message=message, fix=f"request the rule {need.rule(missing)}"))
+            problems.append(CheckProblem(result=result, message=message, fix=f"request the rule {need.rule(missing)}"))
     return problems
 
 
@@ -175,7 +175,7 @@ def _scope(need: Need, namespace: str | None) -> str:
     return f" in namespace {namespace}" if namespace else " in all namespaces"
 
 
-async def _of_check(reader: Reader) -> Outcome:
+async def _of_check(reader: ClusterReader) -> Outcome:
     problems = await _problems(reader, CHECK_CLUSTER, None)
     try:
         of_dapr = await dapr.namespace_of(reader)
@@ -193,7 +193,7 @@ async def _of_check(reader: Reader) -> Outcome:
     return Outcome(seen="your permissions for check", problems=tuple(problems))
 
 
-async def _of_installation(reader: Reader) -> Outcome:
+async def _of_installation(reader: ClusterReader) -> Outcome:
     namespace, result = await reader.namespace(), Result.FAILED
     try:
         if await reader.registrations():
@@ -237,7 +237,7 @@ def _own_needs(flags: Mapping[str, str]) -> tuple[Need, ...]:
     )
 
 
-async def _of_webhook(reader: Reader, service: CalledService) -> Outcome:
+async def _of_webhook(reader: ClusterReader, service: CalledService) -> Outcome:
     accounts: dict[str, dict[str, str]] = {}
     for pod in await pods_of(reader, service):
         flags = _flags(pod)
@@ -265,7 +265,7 @@ def _flags(pod: Object) -> dict[str, str]:
     return dict(one.split("=", 1) for one in arguments if one.startswith("--") and "=" in one)
 
 
-async def _account_may(reader: Reader, namespace: str, account: str, need: Need, verb: str) -> bool:
+async def _account_may(reader: ClusterReader, namespace: str, account: str, need: Need, verb: str) -> bool:
     attributes = {"verb": verb, "group": need.resource.group, "resource": need.resource.plural, "name": need.name}
     attributes |= {"namespace": namespace} if need.resource.namespaced else {}
     spec = {
@@ -285,7 +285,7 @@ _REQUEST: Final = (
 def _command_check(number: int, name: str, command: str, why: str, *needs: Need) -> Check:
     """Return the check of what a command needs in all namespaces."""
 
-    async def run(reader: Reader) -> Outcome:
+    async def run(reader: ClusterReader) -> Outcome:
         return Outcome(seen=f"your permissions for {command}", problems=tuple(await _problems(reader, needs, None)))
 
     return Check(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from injector.check.model import Check
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
 
 # Checks that run at the same time; reads are shared, so this bounds the requests at once.
 _AT_ONCE: Final = 8
@@ -23,7 +23,7 @@ INTERVAL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """A check and what it found."""
 
     check: Check
@@ -35,7 +35,7 @@ class Finding:
         return self.outcome.result
 
 
-async def run(checks: Sequence[Check], reader: Reader) -> tuple[Finding, ...]:
+async def run(checks: Sequence[Check], reader: ClusterReader) -> tuple[CheckResult, ...]:
     """Return what each check found, in the same order.
 
     Raises:
@@ -43,9 +43,9 @@ async def run(checks: Sequence[Check], reader: Reader) -> tuple[Finding, ...]:
     """
     limit = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(check: Check) -> Finding:
+    async def one(check: Check) -> CheckResult:
         async with limit:
-            return Finding(check, await _outcome(check, reader))
+            return CheckResult(check, await _outcome(check, reader))
 
     tasks = [asyncio.ensure_future(one(check)) for check in checks]
     try:
@@ -58,11 +58,11 @@ async def run(checks: Sequence[Check], reader: Reader) -> tuple[Finding, ...]:
 
 async def run_until_sound(
     checks: Sequence[Check],
-    reader: Callable[[], Reader],
+    reader: Callable[[], ClusterReader],
     *,
     wait_seconds: float,
-    waiting: Callable[[Sequence[Finding], float], None],
-) -> tuple[Finding, ...]:
+    waiting: Callable[[Sequence[CheckResult], float], None],
+) -> tuple[CheckResult, ...]:
     """Run the checks until none is failed or unknown, or the time is over; return what the last round found.
 
     Each round has a new reader. The first and the last one run all checks, those between them only the checks that were
@@ -73,7 +73,7 @@ async def run_until_sound(
     """
     clock = asyncio.get_running_loop().time
     end = clock() + wait_seconds
-    found: dict[str, Finding] = {}
+    found: dict[str, CheckResult] = {}
     pending = checks
     while True:
         source = reader()
@@ -90,14 +90,14 @@ async def run_until_sound(
         await asyncio.sleep(min(INTERVAL_SECONDS, left))
 
 
-def _not_sound(found: Iterable[Finding]) -> list[Check]:
+def _not_sound(found: Iterable[CheckResult]) -> list[Check]:
     return [one.check for one in found if one.result in {Result.FAILED, Result.UNKNOWN}]
 
 
 _NOTHING: Final = "not determined"
 
 
-async def _outcome(check: Check, reader: Reader) -> Outcome:
+async def _outcome(check: Check, reader: ClusterReader) -> Outcome:
     try:
         return await check.run(reader)
     except UnauthorizedError:

@@ -10,7 +10,7 @@ from injector.check import canary
 from injector.check.admission import namespace_of_canary
 from injector.check.cluster import parse_version
 from injector.check.installation import policy_of
-from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
+from injector.check.model import Category, Check, CheckProblem, Outcome, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
 from injector.core.messages import listed
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from injector.check.pods import PodFacts
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 # On by default since: https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/3721-support-for-env-files
@@ -32,11 +32,11 @@ _OLDEST: Final = ".".join(map(str, OLDEST))
 _NOT_SEALED: Final = Outcome(seen="no Pod is sealed", is_skipped=True)
 
 
-async def _sealed(reader: Reader) -> list[PodFacts]:
+async def _sealed(reader: ClusterReader) -> list[PodFacts]:
     return [pod for pod in await all_pods(reader) if pod.is_sealed]
 
 
-async def _mode(reader: Reader) -> SealMode:
+async def _mode(reader: ClusterReader) -> SealMode:
     """Return which Pods the webhook seals: none without a Policy, or with one that is not valid.
 
     Raises:
@@ -49,7 +49,7 @@ async def _mode(reader: Reader) -> SealMode:
 # --- the API server ---
 
 
-async def _accepted(reader: Reader) -> Outcome:
+async def _accepted(reader: ClusterReader) -> Outcome:
     sealed, mode = await _sealed(reader), await _mode(reader)
     if not sealed and mode is SealMode.OFF:
         return _NOT_SEALED
@@ -86,7 +86,7 @@ def pod_with_file(namespace: str) -> Object:
 # --- the kubelets ---
 
 
-async def _nodes(reader: Reader) -> Outcome:
+async def _nodes(reader: ClusterReader) -> Outcome:
     sealed = await _sealed(reader)
     if not sealed and await _mode(reader) is SealMode.OFF:
         return _NOT_SEALED
@@ -94,7 +94,7 @@ async def _nodes(reader: Reader) -> Outcome:
     return Outcome(seen=counted(len(kubelets), "node"), problems=tuple(node_problems(sealed, kubelets)))
 
 
-async def _kubelets(reader: Reader) -> Mapping[str, str]:
+async def _kubelets(reader: ClusterReader) -> Mapping[str, str]:
     """Return the version of the kubelet of each node.
 
     Raises:
@@ -109,7 +109,7 @@ def _version_of(node: Object) -> Object:
     return {"name": node["metadata"]["name"], "version": str(version)[: names.MAX_SHOWN_VALUE]}
 
 
-def node_problems(sealed: Iterable[PodFacts], kubelets: Mapping[str, str]) -> Iterator[Problem]:
+def node_problems(sealed: Iterable[PodFacts], kubelets: Mapping[str, str]) -> Iterator[CheckProblem]:
     """Yield the nodes on which sealed Pods do not start, and those on which they would not."""
     stuck = [pod for pod in sealed if pod.is_stuck]
     if stuck:
@@ -133,13 +133,13 @@ def _is_old(version: str) -> bool:
     return found is not None and found < OLDEST
 
 
-def _unreadable(kubelets: Mapping[str, str]) -> Iterator[Problem]:
+def _unreadable(kubelets: Mapping[str, str]) -> Iterator[CheckProblem]:
     unreadable = sorted(node for node, version in kubelets.items() if parse_version(version) is None)
     if unreadable:
         yield unknown(f"the version of the kubelet is not known: {listed([escaped(node) for node in unreadable])}")
 
 
-async def _kept(reader: Reader) -> Outcome:
+async def _kept(reader: ClusterReader) -> Outcome:
     sealed = await _sealed(reader)
     if not sealed:
         return _NOT_SEALED
@@ -152,7 +152,7 @@ async def _kept(reader: Reader) -> Outcome:
     )
 
 
-def kept_problems(sealed: Iterable[PodFacts], kubelets: Mapping[str, str]) -> Iterator[Problem]:
+def kept_problems(sealed: Iterable[PodFacts], kubelets: Mapping[str, str]) -> Iterator[CheckProblem]:
     """Yield the nodes that run sealed Pods, and whose kubelet does not read env files any more."""
     running: dict[str, list[PodFacts]] = defaultdict(list)
     stuck: set[str] = set()

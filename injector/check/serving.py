@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.kube.client import Api
     from injector.kube.resources import Object
 
@@ -29,7 +29,7 @@ HANDSHAKE_SECONDS: Final = 10.0
 MOST_HANDSHAKES: Final = 20  # of a check, one for each Pod
 
 
-async def served_certificate(reader: Reader, pod: Object) -> x509.Certificate:
+async def served_certificate(reader: ClusterReader, pod: Object) -> x509.Certificate:
     """Return the certificate that a Pod serves; not verified. There is one handshake for each Pod.
 
     Raises:

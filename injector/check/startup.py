@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from injector.check.installation import CalledService
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 _MOST_NAMES: Final = 3  # Pods that a problem names
 
 
-async def pods_start(reader: Reader, service: CalledService) -> Outcome:
+async def pods_start(reader: ClusterReader, service: CalledService) -> Outcome:
     """Check that the Pods behind a Service can start."""
     pods = await pods_of(reader, service)
     seen = f"{counted(len(pods), 'Pod')} of {service}"
@@ -40,7 +40,7 @@ async def pods_start(reader: Reader, service: CalledService) -> Outcome:
         return Outcome(seen=seen, problems=(missing,))
     now = reader.now
     # Replicas usually have the same problem: it is shown once, with the words that the first one has.
-    groups: dict[tuple[str, ...], tuple[Problem, list[str]]] = {}
+    groups: dict[tuple[str, ...], tuple[CheckProblem, list[str]]] = {}
     for pod in pods:
         for kind, problem in _problems(pod, now):
             groups.setdefault(kind, (problem, []))[1].append(str(pod["metadata"]["name"]))
@@ -52,7 +52,7 @@ def _named(pods: list[str]) -> str:
     return f"{'Pod' if len(pods) == 1 else 'Pods'} {listed(pods, _MOST_NAMES)}"
 
 
-def _problems(pod: Object, now: int) -> Iterator[tuple[tuple[str, ...], Problem]]:
+def _problems(pod: Object, now: int) -> Iterator[tuple[tuple[str, ...], CheckProblem]]:
     """Yield the problems of a Pod, each with what it has in common with the same problem of other Pods."""
     meta, status = pod["metadata"], pod.get("status") or {}
     describe = f"kubectl describe pod {meta['name']} --namespace {meta['namespace']}"
@@ -77,7 +77,9 @@ def _problems(pod: Object, now: int) -> Iterator[tuple[tuple[str, ...], Problem]
         yield ("not ready",), warning(f"not ready{waited}{state}", describe)
 
 
-def _container_problems(container: Object, meta: Object, describe: str) -> Iterator[tuple[tuple[str, ...], Problem]]:
+def _container_problems(
+    container: Object, meta: Object, describe: str
+) -> Iterator[tuple[tuple[str, ...], CheckProblem]]:
     name, state = str(container["name"]), container.get("state") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     reason = str(waiting.get("reason") or "")
@@ -101,7 +103,7 @@ def _words(what: str, reason: str, message: object) -> str:
     return ": ".join(part for part in (what, reason, single_line(str(message or ""))) if part)
 
 
-async def rolled_out(reader: Reader, service: CalledService) -> Outcome:
+async def rolled_out(reader: ClusterReader, service: CalledService) -> Outcome:
     """Check that the Deployments behind a Service run their current template."""
     wanted = dict(one.split("=", 1) for one in (await selector_of(reader, service)).split(","))
     found = [one for one in await reader.list(DEPLOYMENTS, service.namespace) if _has_labels(one, wanted)]
@@ -122,7 +124,7 @@ def _has_labels(deployment: Object, wanted: dict[str, str]) -> bool:
     return wanted.items() <= (template.get("labels") or {}).items()
 
 
-def _rollout_problems(deployment: Object) -> Iterator[Problem]:
+def _rollout_problems(deployment: Object) -> Iterator[CheckProblem]:
     meta, spec, status = deployment["metadata"], deployment.get("spec") or {}, deployment.get("status") or {}
     name = f"Deployment {meta['name']}"
     show = f"kubectl rollout status deployment/{meta['name']} --namespace {meta['namespace']}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
+from injector.check.model import Category, Check, CheckProblem, Outcome, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
 from injector.core.durations import DAY, span
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from injector.check.pods import PodFacts
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.core.ownership import SecretKey, TokenSecret
     from injector.kube.resources import Object
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LONGEST: Final = 256
 
 
-async def _secrets(reader: Reader) -> dict[SecretRef, TokenSecret]:
+async def _secrets(reader: ClusterReader) -> dict[SecretRef, TokenSecret]:
     """Return the metadata of the Secrets that have our label or that Pods use as a token.
 
     Raises:
@@ -56,7 +56,7 @@ async def _secrets(reader: Reader) -> dict[SecretRef, TokenSecret]:
 # --- expiry ---
 
 
-async def _expiry(reader: Reader) -> Outcome:
+async def _expiry(reader: ClusterReader) -> Outcome:
     secrets = (await _secrets(reader)).values()
     dated = [one for one in secrets if names.TOKEN_EXPIRES in one.annotations]
     return Outcome(
@@ -66,7 +66,7 @@ async def _expiry(reader: Reader) -> Outcome:
     )
 
 
-def expiry_problems(secrets: Iterable[TokenSecret], now: int) -> Iterator[Problem]:
+def expiry_problems(secrets: Iterable[TokenSecret], now: int) -> Iterator[CheckProblem]:
     """Yield the Secrets whose token has expired or expires soon, the first to expire first."""
     dated = [(unix_time(one.annotations.get(names.TOKEN_EXPIRES)), one) for one in secrets]
     for expires, secret in sorted(dated, key=lambda pair: (pair[0] or 0, pair[1].ref)):
@@ -93,7 +93,7 @@ def _renewal(secret: TokenSecret) -> tuple[str, str]:
 # --- Secrets that do not exist ---
 
 
-async def _exists(reader: Reader) -> Outcome:
+async def _exists(reader: ClusterReader) -> Outcome:
     users: dict[SecretKey, list[PodFacts]] = defaultdict(list)
     variables: dict[SecretKey, set[str]] = defaultdict(set)
     for pod in await all_pods(reader):
@@ -116,7 +116,7 @@ def _has(secret: TokenSecret | None, key: str) -> bool:
 
 def missing_problem(
     key: SecretKey, variables: Collection[str], pods: Collection[PodFacts], secret: TokenSecret | None
-) -> Problem:
+) -> CheckProblem:
     """Return the problem of a Secret or key that Pods use for these variables and that does not exist."""
     who = f"used by {counted(len(pods), 'Pod')}: {workloads(pods)}"
     namespace = escaped(key.namespace)
@@ -141,7 +141,7 @@ def missing_problem(
 # --- Secrets that nothing uses ---
 
 
-async def _used(reader: Reader) -> Outcome:
+async def _used(reader: ClusterReader) -> Outcome:
     used = {SecretRef(pod.workload.namespace, name) for pod in await all_pods(reader) for name in pod.secrets}
     labelled = {ref for ref, one in (await _secrets(reader)).items() if names.TOKEN_LABEL in one.labels}
     seen = counted(len(labelled), "token Secret")

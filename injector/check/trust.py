@@ -26,8 +26,8 @@ from injector.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from injector.check.model import Problem
-    from injector.check.reader import Reader
+    from injector.check.model import CheckProblem
+    from injector.check.reader import ClusterReader
     from injector.check.serving import Connect
     from injector.kube.resources import Object
 
@@ -56,7 +56,7 @@ class _Call:
     entries: str
 
 
-async def _calls(reader: Reader) -> list[_Call]:
+async def _calls(reader: ClusterReader) -> list[_Call]:
     """Return the targets of all configurations with their bundles, each pair once."""
     found: dict[tuple[_Target, bytes], list[str]] = {}
     for one in await reader.configurations():
@@ -76,7 +76,7 @@ def _target(config: Mapping[str, Any]) -> _Target:
     return _Target(namespace, name, f"{name}.{namespace}.svc", service.get("port") or DEFAULT_PORT)
 
 
-async def _ca_bundle(reader: Reader) -> Outcome:
+async def _ca_bundle(reader: ClusterReader) -> Outcome:
     calls = await _calls(reader)
     if not calls:
         return Outcome(seen=f"{MUTATING} has no entry", is_skipped=True)
@@ -84,7 +84,7 @@ async def _ca_bundle(reader: Reader) -> Outcome:
     return Outcome(seen="; ".join(call.entries for call in calls), problems=tuple(problems))
 
 
-def _of_bundle(call: _Call) -> Iterator[Problem]:
+def _of_bundle(call: _Call) -> Iterator[CheckProblem]:
     if call.bundle:
         if not readable(call.bundle):
             yield failed(f"{call.entries}: caBundle has no readable certificate: every call fails")
@@ -94,7 +94,7 @@ def _of_bundle(call: _Call) -> Iterator[Problem]:
         yield failed(f"{call.entries}: caBundle is empty, so the API server does not trust the webhook", logs)
 
 
-async def _service(reader: Reader) -> Outcome:
+async def _service(reader: ClusterReader) -> Outcome:
     targets = list(dict.fromkeys(call.target for call in await _calls(reader) if call.target.service))
     if not targets:
         return Outcome(seen="no entry has a Service", is_skipped=True)
@@ -121,7 +121,7 @@ def _mixed(configuration: Object) -> Iterator[str]:
         yield f"the entries of {name} have Service {service}, which is that of the other group"
 
 
-async def _served_certificate(reader: Reader) -> Outcome:
+async def _served_certificate(reader: ClusterReader) -> Outcome:
     calls = [call for call in await _calls(reader) if _can_verify(call, reader.now)]
     if not calls:
         return Outcome(seen="no entry has a caBundle that can verify a certificate", is_skipped=True)
@@ -137,7 +137,7 @@ def _can_verify(call: _Call, now: int) -> bool:
     )
 
 
-async def _of_call(reader: Reader, call: _Call) -> tuple[str, list[Problem]]:
+async def _of_call(reader: ClusterReader, call: _Call) -> tuple[str, list[CheckProblem]]:
     """Return what was connected to, and the problems of the certificates that it serves."""
     target = call.target
     if not target.service:
@@ -152,7 +152,7 @@ async def _of_call(reader: Reader, call: _Call) -> tuple[str, list[Problem]]:
     return f"{verified} of {target}", others + [problem for problems in found for problem in problems]
 
 
-async def _replicas(reader: Reader, target: _Target) -> tuple[list[tuple[Object, int]], list[Problem]]:
+async def _replicas(reader: ClusterReader, target: _Target) -> tuple[list[tuple[Object, int]], list[CheckProblem]]:
     """Return the ready Pods behind a Service, each with the port to connect to, and problems with its endpoints."""
     service = await reader.get(SERVICES, target.service, target.namespace) or {}
     ports = (service.get("spec") or {}).get("ports") or ()
@@ -177,7 +177,7 @@ async def _replicas(reader: Reader, target: _Target) -> tuple[list[tuple[Object,
     return [found[name] for name in sorted(found)], problems
 
 
-async def _of_pod(reader: Reader, call: _Call, pod: Object, port: int) -> list[Problem]:
+async def _of_pod(reader: ClusterReader, call: _Call, pod: Object, port: int) -> list[CheckProblem]:
     async with forwarded(reader.api, pod, port) as (path, forward):
         where = f"Pod {pod['metadata']['name']}"
         return await _handshake(call, where, partial(asyncio.open_unix_connection, path), forward.trouble)
@@ -188,7 +188,7 @@ async def _of_pod(reader: Reader, call: _Call, pod: Object, port: int) -> list[P
 _OUT_OF_TIME: Final = (9, 10)
 
 
-async def _handshake(call: _Call, where: str, connect: Connect, trouble: Callable[[], str] = str) -> list[Problem]:
+async def _handshake(call: _Call, where: str, connect: Connect, trouble: Callable[[], str] = str) -> list[CheckProblem]:
     """Return the problem of a TLS handshake, if any; nothing is sent after it.
 
     Whether the certificate of a Pod has expired is the subject of another check.

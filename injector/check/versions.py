@@ -17,7 +17,7 @@ from injector.kube.resources import DEPLOYMENTS, POLICIES, SERVICES, WEBHOOK_CON
 from injector.kube.transport import Request
 
 if TYPE_CHECKING:
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
     from injector.kube.resources import Object
 
 _CONTAINER: Final = "webhook"
@@ -28,7 +28,7 @@ _BUILD: Final = re.compile(
 _CHART_LABEL: Final = "helm.sh/chart"
 
 
-async def _same_version(reader: Reader) -> Outcome:
+async def _same_version(reader: ClusterReader) -> Outcome:
     namespace = await reader.namespace()
     deployments = await deployments_of_groups(reader)
     if not deployments:
@@ -61,7 +61,7 @@ def image_of(deployment: Object) -> str:
     return str({one["name"]: one["image"] for one in containers}[_CONTAINER])
 
 
-async def _running_version(reader: Reader, namespace: str, service: str) -> str:
+async def _running_version(reader: ClusterReader, namespace: str, service: str) -> str:
     """Return the version in the metrics of a replica that is ready, empty if they have none.
 
     Raises:
@@ -73,7 +73,7 @@ async def _running_version(reader: Reader, namespace: str, service: str) -> str:
     return found[1] if found else ""
 
 
-async def _objects_of_one_version(reader: Reader) -> Outcome:
+async def _objects_of_one_version(reader: ClusterReader) -> Outcome:
     namespace = await reader.namespace()
     kinds = (
         *((DEPLOYMENTS, name, namespace) for name in names.GROUPS),

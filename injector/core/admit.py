@@ -13,11 +13,11 @@ from injector.core.model import (
     NamedMeta,
     Pod,
     Reason,
+    ReviewedWorkload,
     SealMode,
     Status,
     Value,
     Verdict,
-    Workload,
     write_status,
 )
 from injector.core.plan import without_record
@@ -141,7 +141,7 @@ _FORBIDDEN: Final = 403
 _UNPROCESSABLE: Final = 422
 
 
-_OWNED: Final = (Pod, Workload)
+_OWNED: Final = (Pod, ReviewedWorkload)
 
 
 def _owner(metadata: NamedMeta | None) -> str:

@@ -17,9 +17,9 @@ from injector.core.assessment import (
     PROTECTIONS,
     SEVERITIES,
     Assessment,
+    ContainerFinding,
     ContainerReason,
     Currency,
-    Finding,
     KeyCurrency,
     Known,
     PodFinding,
@@ -64,7 +64,7 @@ WAITS_NORMALLY: Final = 120
 
 
 # By all that they depend on.
-Seen: TypeAlias = "dict[tuple[object, ...], tuple[Finding, ...]]"
+Seen: TypeAlias = "dict[tuple[object, ...], tuple[ContainerFinding, ...]]"
 
 
 def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Assessment:
@@ -354,23 +354,23 @@ def _currency(states: Collection[TokenState | None]) -> Currency:
 
 def _findings(
     pod: ObservedPod, sidecars: list[ObservedContainer], sealed: _Sealed, known: Known, *, is_open: bool
-) -> Iterator[Finding]:
+) -> Iterator[ContainerFinding]:
     for one in sidecars:
         if one.name != names.SIDECAR:
-            yield Finding(finding=PodFinding.RENAMED_SIDECAR, container=one.name)
+            yield ContainerFinding(finding=PodFinding.RENAMED_SIDECAR, container=one.name)
         if _listens_beyond_the_pod(one):
-            yield Finding(finding=PodFinding.EXPOSED, container=one.name)
+            yield ContainerFinding(finding=PodFinding.EXPOSED, container=one.name)
         for advisory in advisories(one.image or ""):
-            yield Finding(finding=PodFinding.DAPRD_ADVISORY, container=one.name, detail=advisory)
+            yield ContainerFinding(finding=PodFinding.DAPRD_ADVISORY, container=one.name, detail=advisory)
     if not is_open:
         have = (
             {one.name for one in pod.spec.every if names.API_TOKEN_ENV in sealed.get(id(one), {})} if pod.spec else ()
         )
         apps = (name for name in _apps_without(pod, known) if name not in have)
-        yield from (Finding(finding=PodFinding.APP_WITHOUT_TOKEN, container=name) for name in apps)
+        yield from (ContainerFinding(finding=PodFinding.APP_WITHOUT_TOKEN, container=name) for name in apps)
 
 
-def _partly_sealed(pod: ObservedPod, sealed: _Sealed, usage: PodUsage | None) -> Iterator[Finding]:
+def _partly_sealed(pod: ObservedPod, sealed: _Sealed, usage: PodUsage | None) -> Iterator[ContainerFinding]:
     """Yield the containers that get the same token from elsewhere, or what is left of a seal that does not count."""
     init = pod.spec.initContainers if pod.spec is not None else ()
     pieces = [one.name for one in init or () if one.name in SEAL_NAMES]
@@ -379,7 +379,7 @@ def _partly_sealed(pod: ObservedPod, sealed: _Sealed, usage: PodUsage | None) ->
     if keys and usage is not None:
         others = {one.container for one in usage.usages if not one.is_sealed and (one.key.name, one.key.key) in keys}
         others |= {one.container for one in usage.missing}
-    yield from (Finding(finding=PodFinding.PARTLY_SEALED, container=name) for name in sorted(others))
+    yield from (ContainerFinding(finding=PodFinding.PARTLY_SEALED, container=name) for name in sorted(others))
 
 
 def _listens_beyond_the_pod(container: ObservedContainer) -> bool:

@@ -170,7 +170,7 @@ class KeyCurrency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class ContainerFinding:
     """A finding about a container; `detail` is an id or an address, empty if there is none."""
 
     finding: PodFinding
@@ -204,4 +204,4 @@ class Assessment:
     missing: SecretKey | None = None
     containers: tuple[ContainerReason, ...] = ()
     currencies: tuple[KeyCurrency, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[ContainerFinding, ...] = ()

@@ -23,8 +23,8 @@ from injector.core.model import (
     PodTemplate,
     Problem,
     Reason,
+    ReviewedWorkload,
     Value,
-    Workload,
     WorkloadMeta,
 )
 from injector.core.request import (
@@ -86,7 +86,7 @@ Decision = Inject | Skip | Deny
 SHADOW_WARNING: Final = "shadow mode: "
 DENIED_WARNING: Final = "Pods will be denied: "
 
-ExpectedT = TypeVar("ExpectedT", Pod, Workload)
+ExpectedT = TypeVar("ExpectedT", Pod, ReviewedWorkload)
 
 
 # Used for every Pod: looking up an enum member in its class takes a quarter of a microsecond in Python 3.11.
@@ -116,7 +116,9 @@ def decide(
     if endpoint is _WARN:
         if request.kind not in WORKLOADS or request.subResource or request.operation not in {"CREATE", "UPDATE"}:
             return Skip(Reason.NOT_A_WORKLOAD)
-        return Skip(Reason.REVIEWED, _advice(_expect(request.object, Workload), request.kind.kind, policy, read_spec))
+        return Skip(
+            Reason.REVIEWED, _advice(_expect(request.object, ReviewedWorkload), request.kind.kind, policy, read_spec)
+        )
     if endpoint is _DEFAULT and policy.default_secret is None:
         raise PolicyGapError("the policy has no defaultSecret, which the default endpoint needs")
     if request.kind != POD:
@@ -295,7 +297,7 @@ def clear_text_tokens(annotations: Annotations) -> tuple[str, ...]:
 _TOKEN_PAIR: Final = re.compile(rf"(?:^|,)\s*({names.API_TOKEN_ENV}|{names.APP_TOKEN_ENV})\s*=")
 
 
-def _advice(workload: Workload, kind: str, policy: Policy, read_spec: ReadSpec | None) -> tuple[str, ...]:
+def _advice(workload: ReviewedWorkload, kind: str, policy: Policy, read_spec: ReadSpec | None) -> tuple[str, ...]:
     """Warnings for the author of a workload: the template's problems, and misplaced or unknown annotations."""
     template = workload.template or PodTemplate()
     above, below = workload.metadata or WorkloadMeta(), template.metadata or WorkloadMeta()

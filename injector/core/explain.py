@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from injector.core.request import InjectionRequest
 
 
-class Rule(StrEnum):
+class RuleName(StrEnum):
     """The names of the rules, in the order in which they apply. The words are stable."""
 
     USES_DAPR = "uses-dapr"
@@ -42,13 +42,13 @@ class Rule(StrEnum):
     DECISION = "decision"
 
 
-class Row(Value, frozen=True, gc=False):
+class AppliedRule(Value, frozen=True, gc=False):
     """One rule, applied to one subject: `value` is what it read, `outcome` the result.
 
     `reason` is set if the rule decided.
     """
 
-    rule: Rule
+    rule: RuleName
     subject: str
     value: str
     outcome: str
@@ -57,7 +57,7 @@ class Row(Value, frozen=True, gc=False):
 
 def explain(
     pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint, read_spec: ReadSpec | None = None
-) -> tuple[Row, ...]:
+) -> tuple[AppliedRule, ...]:
     """The rows that lead to a decision.
 
     Args:
@@ -70,22 +70,26 @@ def explain(
     return tuple(_rows(pod, decided, policy, endpoint, read_spec))
 
 
-def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint, read_spec: ReadSpec | None) -> Iterator[Row]:
+def _rows(
+    pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint, read_spec: ReadSpec | None
+) -> Iterator[AppliedRule]:
     annotations = (pod.metadata.annotations if pod.metadata else None) or Annotations()
     word = enabled(annotations)
     value = _value(annotations.enabled)
     if word is not Enabled.TRUE:
-        yield Row(Rule.USES_DAPR, names.ENABLED, value, _NOT_ENABLED[word], Reason.DAPR_NOT_ENABLED)
+        yield AppliedRule(RuleName.USES_DAPR, names.ENABLED, value, _NOT_ENABLED[word], Reason.DAPR_NOT_ENABLED)
         yield _decision(decided)
         return
-    yield Row(Rule.USES_DAPR, names.ENABLED, value, "true: the Pod uses Dapr")
+    yield AppliedRule(RuleName.USES_DAPR, names.ENABLED, value, "true: the Pod uses Dapr")
     request: InjectionRequest | None = None
-    problems: dict[str, Row] = {}
+    problems: dict[str, AppliedRule] = {}
     try:
         request = parse(annotations, policy, use_default=endpoint is Endpoint.MUTATE_DEFAULT)
     except RequestError as error:
         problems = {
-            problem.annotation: Row(Rule.WELL_FORMED, problem.annotation, "", problem.message, problem.reason)
+            problem.annotation: AppliedRule(
+                RuleName.WELL_FORMED, problem.annotation, "", problem.message, problem.reason
+            )
             for problem in error.problems
         }
     yield from _well_formed(annotations, problems)
@@ -97,12 +101,16 @@ def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint, read_
     elif not problems:
         for variable, ref in env_from_secret(annotations):
             outcome = f"{names.DAPR_ENV_FROM_SECRET}: Dapr sets it in {names.SIDECAR} only"
-            yield Row(Rule.REQUESTS_TOKEN, variable, _reference(ref), outcome)
-        yield Row(
-            Rule.REQUESTS_TOKEN, names.API_TOKEN_SECRET, "absent", "no token is requested", Reason.NO_TOKEN_REQUESTED
+            yield AppliedRule(RuleName.REQUESTS_TOKEN, variable, _reference(ref), outcome)
+        yield AppliedRule(
+            RuleName.REQUESTS_TOKEN,
+            names.API_TOKEN_SECRET,
+            "absent",
+            "no token is requested",
+            Reason.NO_TOKEN_REQUESTED,
         )
     if policy.shadow and decided.reason in {Reason.WOULD_INJECT, Reason.WOULD_DENY}:
-        yield Row(Rule.SHADOW_MODE, "shadow", "true", "reported, not applied", decided.reason)
+        yield AppliedRule(RuleName.SHADOW_MODE, "shadow", "true", "reported, not applied", decided.reason)
     yield _decision(decided)
 
 
@@ -113,7 +121,7 @@ _NOT_ENABLED: Final = {
 }
 
 
-def _well_formed(annotations: Annotations, problems: dict[str, Row]) -> Iterator[Row]:
+def _well_formed(annotations: Annotations, problems: dict[str, AppliedRule]) -> Iterator[AppliedRule]:
     for name, given in (
         (names.API_TOKEN_SECRET, annotations.api_token_secret),
         (names.APP_TOKEN_SECRET, annotations.app_token_secret),
@@ -122,22 +130,24 @@ def _well_formed(annotations: Annotations, problems: dict[str, Row]) -> Iterator
     ):
         problem = problems.get(name)
         if problem is not None:
-            yield Row(Rule.WELL_FORMED, name, _value(given), problem.outcome, problem.reason)
+            yield AppliedRule(RuleName.WELL_FORMED, name, _value(given), problem.outcome, problem.reason)
         elif given is not None:
-            yield Row(Rule.WELL_FORMED, name, _value(given), "well-formed" if given.strip() else "empty: as if absent")
+            yield AppliedRule(
+                RuleName.WELL_FORMED, name, _value(given), "well-formed" if given.strip() else "empty: as if absent"
+            )
 
 
-def _asked(annotations: Annotations, request: InjectionRequest) -> Iterator[Row]:
+def _asked(annotations: Annotations, request: InjectionRequest) -> Iterator[AppliedRule]:
     for variable, ref in request.wanted:
-        yield Row(Rule.REQUESTS_TOKEN, variable, _reference(ref), "will be set in the sidecar")
+        yield AppliedRule(RuleName.REQUESTS_TOKEN, variable, _reference(ref), "will be set in the sidecar")
     apps = request.app_containers
     chosen = ["all except infrastructure containers"] if apps.every else []
     chosen += map(redact, apps.names)
     origin = _value(annotations.app_containers) if annotations.app_containers is not None else "absent"
-    yield Row(Rule.APP_CONTAINERS, names.APP_CONTAINERS, origin, ", ".join(chosen) or "none")
+    yield AppliedRule(RuleName.APP_CONTAINERS, names.APP_CONTAINERS, origin, ", ".join(chosen) or "none")
 
 
-def _sealed(annotations: Annotations, request: InjectionRequest, policy: Policy, planned: Plan) -> Row:
+def _sealed(annotations: Annotations, request: InjectionRequest, policy: Policy, planned: Plan) -> AppliedRule:
     """Whether the Pod will be sealed, or why not."""
     refused = [line for line in planned.warnings if line.startswith(_NOT_SEALED)]
     refusals = [*unsealed_requests(annotations, policy), *refused]
@@ -151,13 +161,13 @@ def _sealed(annotations: Annotations, request: InjectionRequest, policy: Policy,
         outcome = "not sealed until the sidecar is there: Dapr adds it at admission"
     else:
         outcome = f"not requested (the policy has seal: {policy.seal.value})"
-    return Row(Rule.SEAL, names.SEAL, _value(annotations.seal), outcome)
+    return AppliedRule(RuleName.SEAL, names.SEAL, _value(annotations.seal), outcome)
 
 
 _NOT_SEALED: Final = seal.refusal("")
 
 
-def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
+def _planned(planned: Plan, pod: Pod) -> Iterator[AppliedRule]:
     for change in planned.changes:
         stood = change.place.env.get(change.variable)
         done = "added" if stood is None else "replaced"
@@ -168,15 +178,17 @@ def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
         yield _variable(kept.place, kept.variable, kept.place.env.get(kept.variable), "kept")
     for entry in sorted(planned.unchanged, key=lambda one: (one.container, one.env)):
         value = _given(_reference(TokenRef(entry.name, entry.key, entry.source)), entry.sealed)
-        yield Row(Rule.VARIABLE, f"{redact(entry.container)} {entry.env}", value, "already as requested")
+        yield AppliedRule(RuleName.VARIABLE, f"{redact(entry.container)} {entry.env}", value, "already as requested")
     if not planned.has_target:
         there = _container_names(pod)
-        yield Row(Rule.VARIABLE, names.SIDECAR, there, "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR)
+        yield AppliedRule(
+            RuleName.VARIABLE, names.SIDECAR, there, "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR
+        )
     for place in renamed_sidecars(pod.spec) if pod.spec is not None else ():
         outcome = f"runs {names.SIDECAR} under another name: neither a sidecar nor an app"
         yield _variable(place, names.API_TOKEN_ENV, place.env.api, outcome)
     for problem in planned.problems:
-        yield Row(Rule.ALLOWED_SECRET, problem.annotation, "", problem.message, problem.reason)
+        yield AppliedRule(RuleName.ALLOWED_SECRET, problem.annotation, "", problem.message, problem.reason)
 
 
 def _container_names(pod: Pod) -> str:
@@ -185,8 +197,8 @@ def _container_names(pod: Pod) -> str:
     return ", ".join(redact(container.name) for container in found) or "no containers"
 
 
-def _variable(place: Place, variable: str, stood: EnvEntry | None, outcome: str) -> Row:
-    return Row(Rule.VARIABLE, f"{redact(place.container)} {variable}", _stood(stood), outcome)
+def _variable(place: Place, variable: str, stood: EnvEntry | None, outcome: str) -> AppliedRule:
+    return AppliedRule(RuleName.VARIABLE, f"{redact(place.container)} {variable}", _stood(stood), outcome)
 
 
 def _stood(entry: EnvEntry | None) -> str:
@@ -203,14 +215,14 @@ def _stood(entry: EnvEntry | None) -> str:
             return f"{text}, optional" if entry.optional else text
 
 
-def _decision(decided: Decision) -> Row:
+def _decision(decided: Decision) -> AppliedRule:
     match decided:
         case Inject(plan=planned):
-            return Row(Rule.DECISION, "inject", "", f"{len(planned.changes)} to change", decided.reason)
+            return AppliedRule(RuleName.DECISION, "inject", "", f"{len(planned.changes)} to change", decided.reason)
         case Skip():
-            return Row(Rule.DECISION, "skip", "", "the Pod is not changed", decided.reason)
+            return AppliedRule(RuleName.DECISION, "skip", "", "the Pod is not changed", decided.reason)
         case _:
-            return Row(Rule.DECISION, "deny", "", "the Pod is rejected", decided.reason)
+            return AppliedRule(RuleName.DECISION, "deny", "", "the Pod is rejected", decided.reason)
 
 
 def _value(text: str | None) -> str:

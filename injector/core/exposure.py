@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOTHING_LISTENS: Final = "nothing listens there (connection refused)"
 
 
-class Answer(StrEnum):
+class CallResult(StrEnum):
     """The result of one call."""
 
     REFUSED = "refused"
@@ -118,9 +118,9 @@ class PortResult:
 
     purpose: Purpose
     port: int
-    without: Answer = Answer.NOT_ASKED
-    wrong: Answer = Answer.NOT_ASKED
-    right: Answer = Answer.NOT_ASKED
+    without: CallResult = CallResult.NOT_ASKED
+    wrong: CallResult = CallResult.NOT_ASKED
+    right: CallResult = CallResult.NOT_ASKED
     failure: str = ""
     skipped_reason: str = ""
 
@@ -144,12 +144,12 @@ _WITHOUT_TOKEN: Final = {
 def evaluate(asked: PortResult, cause: str = "") -> ExposureFinding | None:
     """The exposure of one port, if any; `cause` is the known reason for a missing token."""
     where = f"port {asked.port}"
-    if asked.without is Answer.SERVED:
+    if asked.without is CallResult.SERVED:
         exposure = _WITHOUT_TOKEN.get(asked.purpose)
         return ExposureFinding(exposure, where) if exposure else ExposureFinding(Exposure.ENFORCEMENT_OFF, where, cause)
-    if asked.wrong is Answer.SERVED:
+    if asked.wrong is CallResult.SERVED:
         return ExposureFinding(Exposure.WRONG_TOKEN_SERVED, where)
-    if asked.right is Answer.REFUSED:
+    if asked.right is CallResult.REFUSED:
         return ExposureFinding(Exposure.RIGHT_TOKEN_REFUSED, where)
     return None
 
@@ -181,5 +181,5 @@ class ProbeReport:
         """Closed means that every API port was called and enforced the token."""
         if any(found.exposure not in accepted for found in self.found):
             return ProbeVerdict.OPEN
-        unjudged = any(asked.failure or asked.without is Answer.NOT_ASKED for asked in self.asked)
+        unjudged = any(asked.failure or asked.without is CallResult.NOT_ASKED for asked in self.asked)
         return ProbeVerdict.UNKNOWN if self.failure or not self.asked or unjudged else ProbeVerdict.CLOSED

@@ -288,7 +288,7 @@ class WorkloadSpec(Quiet, frozen=True, gc=False):
     jobTemplate: JobTemplate | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
-class Workload(Quiet, frozen=True, gc=False):
+class ReviewedWorkload(Quiet, frozen=True, gc=False):
     """An object that creates Pods: Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, Argo's Rollout."""
 
     metadata: WorkloadMeta | None = None
@@ -316,7 +316,7 @@ WORKLOADS: Final = frozenset(
 )
 
 
-class Question(Quiet, frozen=True, gc=False):
+class RequestFields(Quiet, frozen=True, gc=False):
     """The fields of a request besides its object."""
 
     uid: Annotated[str, Meta(min_length=1)]
@@ -326,13 +326,13 @@ class Question(Quiet, frozen=True, gc=False):
     namespace: str | None = None
 
 
-class AdmissionRequest(Question, Generic[ObjectT], frozen=True, gc=False):
+class AdmissionRequest(RequestFields, Generic[ObjectT], frozen=True, gc=False):
     """A request whose `object` is a Pod or a Workload."""
 
     object: ObjectT | None = None
 
 
-class OpaqueRequest(Question, frozen=True, gc=False):
+class OpaqueRequest(RequestFields, frozen=True, gc=False):
     """A request whose object is not decoded."""
 
     @property
@@ -357,7 +357,7 @@ class OpaqueReview(Quiet, frozen=True, gc=False):
 
 
 PodReview = AdmissionReview[Pod]
-WorkloadReview = AdmissionReview[Workload]
+WorkloadReview = AdmissionReview[ReviewedWorkload]
 Review = PodReview | WorkloadReview | OpaqueReview
 
 

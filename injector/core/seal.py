@@ -263,7 +263,7 @@ def refusal(problem: str) -> str:
     return warning(f"not sealed: {problem}")
 
 
-def loophole(reader: Reader) -> str:
+def loophole(reader: KeyReader) -> str:
     """The warning for a Pod that is sealed and has another reader of a key."""
     return warning(f"sealed, but {reader.advice}")
 
@@ -317,7 +317,7 @@ class ReaderKind(StrEnum):
     VOLUME = "volume"
 
 
-class Reader(Value, frozen=True, gc=False):
+class KeyReader(Value, frozen=True, gc=False):
     """A reader of a requested key that would keep following the Secret while the containers of the Pod do not.
 
     `index` is that of the container, or of the volume; `entry` that in the container's `env` or `envFrom`.
@@ -345,7 +345,7 @@ class Reader(Value, frozen=True, gc=False):
                 return f"a volume has the same key; remove it from volume {redact(self.name)}"
 
 
-def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
+def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> Iterator[KeyReader]:
     """Everything in a Pod that reads a requested key, except the entries of `targets` and the seal container.
 
     Raises:
@@ -361,13 +361,13 @@ def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], tar
             if ref in refs and entry not in (own or ()):
                 is_unlisted = own is None and variable in names.TOKEN_VARIABLES
                 kind = _unlisted(container) if is_unlisted else ReaderKind.ENTRY
-                yield Reader(kind, container.name, list_name, index, entry)
+                yield KeyReader(kind, container.name, list_name, index, entry)
         for entry, source in enumerate(container.envFrom or ()):
             if source.secretRef is not None and source.secretRef.name in secrets:
-                yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
+                yield KeyReader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
     for index, volume in enumerate(spec.volumes or ()):
         if (volume.secret is not None or volume.projected is not None) and _has_key(volume, refs):
-            yield Reader(ReaderKind.VOLUME, volume.name, "volumes", index)
+            yield KeyReader(ReaderKind.VOLUME, volume.name, "volumes", index)
 
 
 def _unlisted(container: SealingContainer) -> ReaderKind:

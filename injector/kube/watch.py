@@ -31,7 +31,7 @@ Clock: TypeAlias = "Callable[[], float]"
 _LIVED: Final = 1.0
 
 
-class Source(Protocol):
+class WatchCalls(Protocol):
     """The calls of an `ObjectWatch`; `client.Api` has them."""
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
@@ -52,7 +52,7 @@ class ObjectWatch:
 
     def __init__(  # noqa: PLR0913 - an object's address, and callbacks
         self,
-        source: Source,
+        source: WatchCalls,
         resource: Resource,
         name: str,
         namespace: str | None = None,

@@ -25,16 +25,16 @@ class BaselineError(Exception):
     """The file is not a baseline of lint; the message has no part of it."""
 
 
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _KnownFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: str
     object: str
     path: str
     count: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
-    findings: tuple[_Entry, ...]
+    findings: tuple[_KnownFinding, ...]
 
 
 def key(finding: Finding) -> Key:
@@ -50,7 +50,7 @@ def fingerprint(finding: Finding) -> str:
 def write(findings: Iterable[Finding]) -> bytes:
     """A baseline that knows `findings`: sorted, one entry a line, so that its changes can be reviewed."""
     counted = sorted(Counter(map(key, findings)).items())
-    lines = ",\n".join(f"    {msgspec.json.encode(_Entry(*what, count)).decode()}" for what, count in counted)
+    lines = ",\n".join(f"    {msgspec.json.encode(_KnownFinding(*what, count)).decode()}" for what, count in counted)
     return f'{{\n  "version": {VERSION},\n  "findings": [\n{lines}\n  ]\n}}\n'.encode()
 
 
@@ -61,7 +61,7 @@ def read(content: bytes) -> Mapping[Key, int]:
         BaselineError: `content` is not a baseline, or of another version.
     """
     try:
-        file = msgspec.json.decode(content, type=_File)
+        file = msgspec.json.decode(content, type=_BaselineFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BaselineError("not a baseline of lint; write one with --write-baseline") from None
     if file.version != VERSION:

@@ -51,7 +51,7 @@ class Report:
 
 
 @dataclass(slots=True)
-class _File:
+class _FileState:
     """The state of a file."""
 
     ignores: list[Ignore] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Linter:
         # Findings that depend on Secrets in the files: the namespace, and the keys that make them void.
         self._conditional: list[tuple[Finding, str, tuple[TokenRef, ...]]] = []
         self._unreadable: list[ManifestError] = []
-        self._files: dict[str, _File] = {}
+        self._files: dict[str, _FileState] = {}
         self._count = 0
 
     def read(self, source: str, text: str | Iterable[str], *, in_file: bool = True) -> None:
@@ -165,8 +165,8 @@ class Linter:
 
     # --- comments ---
 
-    def _file(self, source: str) -> _File:
-        return self._files.setdefault(source, _File())
+    def _file(self, source: str) -> _FileState:
+        return self._files.setdefault(source, _FileState())
 
     def _comments(self, document: Document) -> None:
         chunk = document.chunk
@@ -244,7 +244,7 @@ def _namespace(each: Object) -> str:
     return "" if has_placeholder(each.namespace) else each.namespace
 
 
-def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[SecretUse]:
+def _uses(each: Object, identity: Identity, seen: template.TemplateOwner, ordinals: Ordinals) -> Iterator[SecretUse]:
     """Yield the keys of Secrets that the templates of an object use as tokens, once per template."""
     for view in seen.templates:
         seen_refs = set()

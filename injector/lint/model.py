@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from injector.core.model import TokenRef
     from injector.lint.files import FileSet
     from injector.lint.location import Location, Path
-    from injector.lint.template import Workload
+    from injector.lint.template import TemplateOwner
 
 
 class Level(StrEnum):
@@ -56,7 +56,7 @@ class Rule:
     fix: str
     bad: str  # a file with this finding; checked by a test
     good: str  # the same file without it
-    workload: Callable[[Workload], Iterable[Hit]] | None = None
+    workload: Callable[[TemplateOwner], Iterable[Hit]] | None = None
     files: Callable[[FileSet], Iterable[tuple[Location, str]]] | None = None
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Entry:
+class TokenEntry:
     """An entry of an `env` list with a managed name."""
 
     path: Path
@@ -66,7 +66,7 @@ class ContainerView:
     path: Path
     is_init: bool
     env: EnvList
-    entries: tuple[Entry, ...]
+    entries: tuple[TokenEntry, ...]
     env_from: tuple[EnvFromSecret, ...]
 
     def env_from_keys(self, variable: str) -> tuple[TokenRef, ...]:
@@ -112,7 +112,7 @@ class TemplateView:
         """Path of an annotation."""
         return (*self.path, "metadata", "annotations", name)
 
-    def entries(self) -> Iterator[tuple[ContainerView, Entry]]:
+    def entries(self) -> Iterator[tuple[ContainerView, TokenEntry]]:
         """Yield the entries of all containers, each with its container."""
         return ((container, entry) for container in self.containers for entry in container.entries)
 
@@ -144,19 +144,21 @@ class Above:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Workload:
+class TemplateOwner:
     """An object with Pod templates. A Pod is its own template and has nothing above it."""
 
     identity: Identity
     above: tuple[Above, ...]
     templates: tuple[TemplateView, ...]
 
-    def entries(self) -> Iterator[tuple[ContainerView, Entry]]:
+    def entries(self) -> Iterator[tuple[ContainerView, TokenEntry]]:
         """Yield the entries of all templates, each with its container."""
         return chain.from_iterable(view.entries() for view in self.templates)
 
 
-def workload(identity: Identity, value: object, path: Path, templates: Sequence[Template], policy: Policy) -> Workload:
+def workload(
+    identity: Identity, value: object, path: Path, templates: Sequence[Template], policy: Policy
+) -> TemplateOwner:
     """Look at one object.
 
     Args:
@@ -166,7 +168,7 @@ def workload(identity: Identity, value: object, path: Path, templates: Sequence[
         templates: Its Pod templates.
         policy: What the cluster owner allows and defaults.
     """
-    return Workload(
+    return TemplateOwner(
         identity,
         above=tuple(_above(value, path, [template.path[len(path) :] for template in templates])),
         templates=tuple(_template(template.value, template.path, policy) for template in templates),
@@ -347,7 +349,7 @@ def _containers(value: object, spec: PodSpec, path: Path, seal: Seal) -> Iterato
         )
 
 
-def _entries(container: Container, env: EnvList, path: Path, sealed: Collection[str]) -> Iterator[Entry]:
+def _entries(container: Container, env: EnvList, path: Path, sealed: Collection[str]) -> Iterator[TokenEntry]:
     """Yield every entry with a managed name; `sealed`: the variables that the container can read from a seal."""
     if env.api is None and env.app is None:
         return
@@ -358,7 +360,7 @@ def _entries(container: Container, env: EnvList, path: Path, sealed: Collection[
     last = {entry.name: entry.index for entry in found}
     for entry in found:
         is_sealed = entry.name in sealed and entry.file == file_ref(entry.name)
-        yield Entry((*path, entry.index), entry.name, entry, last[entry.name] == entry.index, is_sealed)
+        yield TokenEntry((*path, entry.index), entry.name, entry, last[entry.name] == entry.index, is_sealed)
 
 
 def _first_malformed(container: Container) -> Iterator[int]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TemplateDecision:
     """The core's decision about one Pod template. `line` is that of the template, from 1."""
 
     source: str
@@ -55,30 +55,32 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class InjectOptions:
     """How templates are evaluated: the Policy, and the endpoint that their Pods would reach."""
 
     policy: Policy
     endpoint: Endpoint = Endpoint.MUTATE
 
 
-def evaluate(document: Document, question: Question) -> list[Finding]:
+def evaluate(document: Document, question: InjectOptions) -> list[TemplateDecision]:
     """The core's decision about each Pod template of a document; empty for a document that has none.
 
     Raises:
         ManifestError: A template is not shaped as a Pod is.
         PolicyGapError: The endpoint needs a default Secret and the Policy has none.
     """
-    findings: list[Finding] = []
+    findings: list[TemplateDecision] = []
     for each in document.objects():
-        advice = Advice(each, question)
+        advice = ObjectWarnings(each, question)
         for template in each.templates():
             _, decided, _ = decide(document, each, template, question)
             findings.append(found(document, each, template, decided, advice))
     return findings
 
 
-def decide(document: Document, each: Object, template: Template, question: Question) -> tuple[Pod, Decision, ReadSpec]:
+def decide(
+    document: Document, each: Object, template: Template, question: InjectOptions
+) -> tuple[Pod, Decision, ReadSpec]:
     """The Pod that a template would make, as the webhook sees it, and the webhook's decision about it.
 
     The function decodes the Pod's spec with the fields for sealing, as `plan.build` takes it.
@@ -107,10 +109,10 @@ def decide(document: Document, each: Object, template: Template, question: Quest
     return asked.request.object, decided, read_spec
 
 
-class Advice:
+class ObjectWarnings:
     """The webhook's warnings for the author of an object; computed once, however many templates the object has."""
 
-    def __init__(self, each: Object, question: Question) -> None:
+    def __init__(self, each: Object, question: InjectOptions) -> None:
         self._each = each
         self._question = question
 
@@ -138,7 +140,7 @@ def _unquoted(each: Object) -> Iterator[tuple[Path, str, Json]]:
                 yield path, name, value
 
 
-def _advice(each: Object, question: Question) -> tuple[str, ...]:
+def _advice(each: Object, question: InjectOptions) -> tuple[str, ...]:
     group, _, version = each.api_version.rpartition("/")
     if GroupVersionKind(group, version, each.kind) not in WORKLOADS:
         return ()
@@ -155,7 +157,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
         return ()  # the template's own review has the error
 
 
-def inject(read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> list[Splice]:
+def inject(read: Sequence[Document], findings: Sequence[Sequence[TemplateDecision]]) -> list[Splice]:
     """Return the splices that put the operations of `findings` into the text of a chunk's documents.
 
     Raises:
@@ -174,7 +176,7 @@ def inject(read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> l
     return splices
 
 
-def patched(document: Document, findings: Sequence[Finding]) -> Json:
+def patched(document: Document, findings: Sequence[TemplateDecision]) -> Json:
     """The value of a document with each template's patch applied, as an API server applies the webhook's."""
     if not any(found.operations for found in findings):
         return document.value
@@ -218,12 +220,14 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
     )
 
 
-def found(document: Document, each: Object, template: Template, decided: Decision, advice: Advice) -> Finding:
+def found(
+    document: Document, each: Object, template: Template, decided: Decision, advice: ObjectWarnings
+) -> TemplateDecision:
     """A decision with everything that is reported about it."""
     own = advice.warnings if template.path != each.path else ()
     warnings = (*advice.unquoted, *own, *decided.warnings)
     hidden = (DENIED_WARNING,) if isinstance(decided, Deny) else ()  # the denial itself is reported
-    return Finding(
+    return TemplateDecision(
         source=document.source,
         document=document.index,
         line=document.position(template.path).line,
@@ -243,7 +247,7 @@ def _steps(operation: PatchOp) -> Path:
     return tuple(int(step) if step.isdecimal() else step for step in steps)
 
 
-def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
+def _splices(document: Document, findings: Sequence[TemplateDecision]) -> list[Splice]:
     editor = Editor(document)
     try:
         for found in findings:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from injector.manifests.nodes import Json
 
 
-class Outcome(StrEnum):
+class UninjectOutcome(StrEnum):
     """The outcome for a Pod template."""
 
     REMOVED = "removed"
@@ -57,7 +57,7 @@ class TemplateResult:
     line: int
     object: str
     path: Path
-    outcome: Outcome
+    outcome: UninjectOutcome
     entries: tuple[tuple[Injected, EntryOutcome], ...]
     # By container, and then `spec`: by key of a list, the indexes of items, in order.
     removable: Mapping[Path, dict[str, list[int]]]
@@ -77,7 +77,7 @@ def uninject(read: Sequence[Document], results: Sequence[Sequence[TemplateResult
     Raises:
         ManifestError: An entry cannot be taken out without changing something else.
     """
-    recorded = [[each for each in found if each.outcome is Outcome.REMOVED] for found in results]
+    recorded = [[each for each in found if each.outcome is UninjectOutcome.REMOVED] for found in results]
     splices = [splice for document, found in zip(read, recorded, strict=True) for splice in _splices(document, found)]
     wanted = (_left(document.value, found) for document, found in zip(read, recorded, strict=True))
     # A list that became empty may be left as nothing, as null or as it is: they mean the same.
@@ -120,9 +120,9 @@ def _left(value: Json, recorded: Sequence[TemplateResult]) -> Json:
 
 def _evaluated(document: Document, each: Object, template: Template) -> TemplateResult:
     recorded = _Recorded(template)
-    outcome = Outcome.REMOVED
+    outcome = UninjectOutcome.REMOVED
     if not recorded.record:
-        outcome = Outcome.NO_RECORD if _status(template) is None else Outcome.BAD_RECORD
+        outcome = UninjectOutcome.NO_RECORD if _status(template) is None else UninjectOutcome.BAD_RECORD
     removable = {path: {ENV: sorted(indexes)} for path, indexes in recorded.removable().items()}
     unsealed = recorded.unsealed()
     reader = ""

@@ -15,7 +15,7 @@ os.environ["GRPC_VERBOSITY"] = "NONE"
 import grpc  # type: ignore[import-untyped] # it brings no types
 
 from injector.core import names
-from injector.core.exposure import NOTHING_LISTENS, Answer
+from injector.core.exposure import NOTHING_LISTENS, CallResult
 from injector.probe.target import NoAnswerError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _REDIRECT: Final = re.compile(r"received http2 header with status: (3\d\d)")
 _REFUSALS: Final = (b"missing api token", b"api token mismatch", b"missing metadata in request")
 
 
-async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: float) -> Answer:
+async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: float) -> CallResult:
     """Request the metadata.
 
     Raises:
@@ -49,7 +49,7 @@ async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: floa
             await call(b"", metadata=metadata, timeout=timeout_seconds, wait_for_ready=False)
         except grpc.aio.AioRpcError as error:
             return _evaluate(target, error, timeout_seconds)
-    return Answer.SERVED
+    return CallResult.SERVED
 
 
 def _channel(target: ProbeTarget) -> grpc.aio.Channel:
@@ -70,14 +70,14 @@ def _address(target: ProbeTarget) -> str:
     return f"ipv4:{target.address}:{target.port}"
 
 
-def _evaluate(target: ProbeTarget, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
+def _evaluate(target: ProbeTarget, error: grpc.aio.AioRpcError, timeout_seconds: float) -> CallResult:
     code, details = error.code(), (error.details() or "").lower()
     reported = dict(error.trailing_metadata() or ()).get(_DETAILS, b"")
     redirect = _REDIRECT.fullmatch(details)
     if redirect:  # the library neither follows redirects nor reports their target
         raise NoAnswerError(f"the server redirects (status {redirect[1]}), and no redirect is followed")
     if code is grpc.StatusCode.UNAUTHENTICATED and any(words in reported for words in _REFUSALS):
-        return Answer.REFUSED
+        return CallResult.REFUSED
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             raise NoAnswerError(f"no answer within {timeout_seconds:g} s")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from injector.core import names
-from injector.core.exposure import Answer
+from injector.core.exposure import CallResult
 from injector.kube import redirects
 from injector.probe.target import NoAnswerError, failure_text
 
@@ -71,7 +71,7 @@ class _Response:
         return code
 
 
-async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: float) -> Answer:
+async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: float) -> CallResult:
     """Request the metadata, which requires the token (health does not).
 
     Raises:
@@ -80,10 +80,10 @@ async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: floa
     response = await get(target, METADATA, token, timeout_seconds=timeout_seconds)
     body = bytes(response.body)
     if response.status == _UNAUTHORIZED and body.startswith(_REFUSAL):
-        return Answer.REFUSED
+        return CallResult.REFUSED
     # If a list of allowed APIs excludes metadata, the API accepts the token and answers with an error of its own.
     if (response.status == _OK and b"runtimeversion" in body.lower()) or b'"errorCode":"ERR_' in body:
-        return Answer.SERVED
+        return CallResult.SERVED
     raise NoAnswerError(f"not daprd (status {response.status} for {METADATA})")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
 from injector.core.errors import TokenError
-from injector.core.exposure import Answer, Exposure, ExposureFinding, PortResult, ProbeReport, Purpose
+from injector.core.exposure import CallResult, Exposure, ExposureFinding, PortResult, ProbeReport, Purpose
 from injector.core.sidecar import Listening, is_dapr_shared, is_daprd, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
@@ -128,7 +128,7 @@ class Prober:
             await self._api(pod, where.grpc, Purpose.GRPC, expected),
         ]
         failures = {one.failure for one in asked}
-        if len(failures) == 1 and "" not in failures and all(one.without is Answer.NOT_ASKED for one in asked):
+        if len(failures) == 1 and "" not in failures and all(one.without is CallResult.NOT_ASKED for one in asked):
             return ProbeReport(target, failure=failures.pop())
         for port, purpose, listens_at in (
             (where.public, Purpose.PUBLIC, (where.public_address,)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core.exposure import (
     NOTHING_LISTENS,
-    Answer,
+    CallResult,
     Exposure,
     ExposureFinding,
     PortResult,
@@ -52,7 +52,7 @@ async def ask_api(
     try:
         asked = replace(asked, without=await asker(target, None, timeout_seconds=timeout_seconds))
         asked = replace(asked, wrong=await asker(target, _wrong(), timeout_seconds=timeout_seconds))
-        if asked.without is Answer.SERVED or asked.wrong is Answer.SERVED:
+        if asked.without is CallResult.SERVED or asked.wrong is CallResult.SERVED:
             return asked
         if expected.token is None:
             return replace(asked, skipped_reason=expected.skipped_reason)
@@ -73,7 +73,7 @@ async def ask_other_port(target: ProbeTarget, purpose: Purpose, *, timeout_secon
         is_served = await over_http.is_served(target, path, timeout_seconds=timeout_seconds)
     except NoAnswerError as error:
         return None if str(error) == NOTHING_LISTENS else replace(asked, failure=str(error))
-    return replace(asked, without=Answer.SERVED) if is_served else None
+    return replace(asked, without=CallResult.SERVED) if is_served else None
 
 
 async def probe_address(
@@ -106,7 +106,7 @@ _MAX_ADDRESSES: Final = 32
 
 async def _ask(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float) -> PortResult:
     asked = await ask_api(target, purpose, expected, timeout_seconds=timeout_seconds)
-    if purpose is Purpose.HTTP and asked.without is Answer.SERVED:
+    if purpose is Purpose.HTTP and asked.without is CallResult.SERVED:
         try:
             if await over_http.is_public(target, timeout_seconds=timeout_seconds):
                 return replace(asked, purpose=Purpose.PUBLIC)
@@ -117,7 +117,7 @@ async def _ask(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *
 
 def _reported(label: str, target: ProbeTarget, address: Address, asked: PortResult) -> ProbeReport:
     found = list(findings([asked]))
-    has_answered = asked.without is not Answer.NOT_ASKED
+    has_answered = asked.without is not CallResult.NOT_ASKED
     # A connection to the unspecified address reaches loopback.
     if asked.purpose.is_api and has_answered and not (is_loopback(address) or address.is_unspecified):
         found.append(ExposureFinding(Exposure.LISTEN_ADDRESS, target.authority))

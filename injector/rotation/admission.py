@@ -32,7 +32,7 @@ _PLACEHOLDER_IMAGE: Final = "daprio/daprd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class AdmissionCheck:
     """Whether a workload's new Pods would get the token.
 
     `expected`: per key, the containers that get a reference that is not optional. `problem`: empty, or why the new Pods
@@ -45,7 +45,9 @@ class Admission:
     state: State = State.PLANNED
 
 
-async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owners: Owners) -> dict[Ref, Admission]:
+async def check(
+    api: Api, actions: Iterable[PlannedAction], seen: Observed, owners: Owners
+) -> dict[Ref, AdmissionCheck]:
     """Return the admission of each workload that is to be restarted, by one dry run for each.
 
     Raises:
@@ -54,7 +56,7 @@ async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owne
     by_workload: dict[Ref, list[PodUsage]] = {}
     for pod in seen.pods:
         by_workload.setdefault(pod.workload, []).append(pod)
-    found: dict[Ref, Admission] = {}
+    found: dict[Ref, AdmissionCheck] = {}
     registration = _Registration(api)
     for action in actions:
         if not action.is_restart:
@@ -67,7 +69,7 @@ async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owne
     return found
 
 
-def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[Ref, Admission]:
+def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[Ref, AdmissionCheck]:
     """Return what new Pods must have if no check was made: the references of running Pods."""
     restarted = {action.ref for action in actions if action.is_restart}
     expected: dict[Ref, dict[SecretKey, set[str]]] = {ref: {} for ref in restarted}
@@ -78,22 +80,22 @@ def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[
             for one in pod.missing:
                 expected[pod.workload].setdefault(one.key, set()).add(one.container)
     return {
-        ref: Admission(ref=ref, expected={key: frozenset(containers) for key, containers in by_key.items()})
+        ref: AdmissionCheck(ref=ref, expected={key: frozenset(containers) for key, containers in by_key.items()})
         for ref, by_key in expected.items()
     }
 
 
 async def _check_one(
     api: Api, action: PlannedAction, body: Object, running: Sequence[PodUsage], registration: _Registration
-) -> Admission:
+) -> AdmissionCheck:
     try:
         answer, warnings = await api.dry_run_create(PODS, body, action.ref.namespace)
     except KubeError as error:
-        return Admission(ref=action.ref, problem=f"a dry run of its new Pod failed: {error}", state=State.UNKNOWN)
+        return AdmissionCheck(ref=action.ref, problem=f"a dry run of its new Pod failed: {error}", state=State.UNKNOWN)
     expected = expected_of(answer, action.ref, action.keys)
     lacking = lacking_of(answer, action.ref, running, expected)
     if not lacking:
-        return Admission(ref=action.ref, expected=expected)
+        return AdmissionCheck(ref=action.ref, expected=expected)
     if any(one.startswith(SHADOW_WARNING) for one in warnings):
         why = "the webhook's Policy is in shadow mode"
     elif decode.has_broken_seal(answer):
@@ -101,7 +103,7 @@ async def _check_one(
     else:
         why = await registration.cause()
     problem = f"new Pods would have no token in {', '.join(lacking)}: {why}"
-    return Admission(ref=action.ref, expected=expected, problem=problem, state=State.NOT_INJECTED)
+    return AdmissionCheck(ref=action.ref, expected=expected, problem=problem, state=State.NOT_INJECTED)
 
 
 class _Registration:

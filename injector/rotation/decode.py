@@ -400,7 +400,7 @@ def effective_entry(container: Object, variable: str) -> Object:
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class _ContainerReport:
     """The kubelet's report of a container: when it started, whether it has ended, or (`is_open`) nothing yet."""
 
     started: int | None = None
@@ -408,14 +408,14 @@ class _State:
     is_open: bool = False
 
 
-_NOT_REPORTED: Final = _State(is_open=True)
+_NOT_REPORTED: Final = _ContainerReport(is_open=True)
 # The reasons of kubelets why a container waits before its first start. Each other one names an error:
 # https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/kubelet/images/types.go
 STARTING_REASONS: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 _ONCE: Final = ("initContainerStatuses", "ephemeralContainerStatuses")
 
 
-def _states(status: Object) -> dict[str, _State]:
+def _states(status: Object) -> dict[str, _ContainerReport]:
     """Return each container's state. A container between two starts has no value; it reads the current one."""
     return {
         one["name"]: _state(one.get("state") or {}, runs_once=part in _ONCE)
@@ -424,15 +424,17 @@ def _states(status: Object) -> dict[str, _State]:
     }
 
 
-def _state(state: Object, *, runs_once: bool) -> _State:
+def _state(state: Object, *, runs_once: bool) -> _ContainerReport:
     if state.get("running") is not None:
-        return _State(started=unix_time(state["running"].get("startedAt")) or 0)  # without a time it counts as very old
+        return _ContainerReport(
+            started=unix_time(state["running"].get("startedAt")) or 0
+        )  # without a time it counts as very old
     if state.get("terminated") is not None:
-        return _State(has_ended=runs_once)
-    return _State(is_open=(state.get("waiting") or {}).get("reason", "") in STARTING_REASONS)
+        return _ContainerReport(has_ended=runs_once)
+    return _ContainerReport(is_open=(state.get("waiting") or {}).get("reason", "") in STARTING_REASONS)
 
 
-def _seal_state(status: Object) -> _State:
+def _seal_state(status: Object) -> _ContainerReport:
     """Return the state of the file of a sealed Pod: as if the seal container ran since its last start.
 
     What it wrote stays until it runs again; if it failed, it wrote nothing.
@@ -446,7 +448,7 @@ def _seal_state(status: Object) -> _State:
     return _NOT_REPORTED
 
 
-def _sealed_state(reader: _State, seal: _State) -> _State:
+def _sealed_state(reader: _ContainerReport, seal: _ContainerReport) -> _ContainerReport:
     """Return the state of a container of a sealed Pod: its value is of the last start of the seal container.
 
     That also decides what it will have when it starts. A container without such a start before its own counts as very
@@ -456,7 +458,7 @@ def _sealed_state(reader: _State, seal: _State) -> _State:
         return reader
     if seal.started is not None and (reader.started is None or seal.started <= reader.started):
         return seal
-    return seal if reader.is_open else _State(started=0)
+    return seal if reader.is_open else _ContainerReport(started=0)
 
 
 def _number(name: str) -> int:

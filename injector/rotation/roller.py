@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from injector.core.rollout import PodUsage, Ref, SecretRevision
     from injector.kube.client import Api
     from injector.kube.watch import Clock
-    from injector.rotation.admission import Admission
+    from injector.rotation.admission import AdmissionCheck
     from injector.rotation.observe import Observed, Owners
 
     Sleep: TypeAlias = Callable[[float], Awaitable[None]]
@@ -71,7 +71,7 @@ class Roller:
         self,
         api: Api,
         revisions: Mapping[SecretKey, SecretRevision],
-        admissions: Mapping[Ref, Admission],
+        admissions: Mapping[Ref, AdmissionCheck],
         pace: Pace,
         report: Callable[[Progress], None],
         owners: Owners,

@@ -31,7 +31,7 @@ from injector.kube.errors import NotFoundError
 from injector.kube.resources import SECRETS
 from injector.rotation import admission
 from injector.rotation.observe import Observed, Owners, observe
-from injector.rotation.roller import Pace, Roller, SupersededError, restart
+from injector.rotation.roller import Pace, Roller, restart
 from injector.tokens import manifests, minting
 from injector.tokens.decode import token_secret
 from injector.words import counted
@@ -41,24 +41,12 @@ if TYPE_CHECKING:
     from injector.core.rollout import PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
     from injector.kube.watch import Clock
-    from injector.rotation.admission import Admission
+    from injector.rotation.admission import AdmissionCheck
     from injector.rotation.roller import Sleep
     from injector.tokens.minting import MintedToken
 
 # Makes a token for each Secret; called once, after every check.
 Mint: TypeAlias = Callable[["Api", Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "MintedToken"]]]
-
-__all__ = [
-    "Listener",
-    "Mint",
-    "Outcome",
-    "Pace",
-    "RotationError",
-    "RotationOptions",
-    "RotationProblem",
-    "Rotator",
-    "SupersededError",
-]
 
 
 class RotationProblem(Enum):
@@ -112,7 +100,7 @@ class RotationOptions:
         return self.include_uncertain or self.revoke
 
 
-class Listener(Protocol):
+class RotationListener(Protocol):
     """Receives the events of a rotation."""
 
     def left_out(self, ref: SecretRef, owner: SecretManager) -> None:
@@ -135,7 +123,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RotationOutcome:
     """How a rotation ended.
 
     `secrets`: the ids of the tokens. `skipped`: Secrets of another tool, which were left out. `is_blocked`: a check
@@ -173,7 +161,7 @@ class Rotator:
         self,
         api: Api,
         options: RotationOptions,
-        listener: Listener,
+        listener: RotationListener,
         mint: Mint,
         *,
         clock: Clock = time.monotonic,
@@ -189,7 +177,7 @@ class Rotator:
         self._keys: tuple[SecretKey, ...] = ()
         self._skipped: list[SecretRef] = []
 
-    async def run(self) -> Outcome:
+    async def run(self) -> RotationOutcome:
         """Check, write, restart and wait, according to the options.
 
         Raises:
@@ -206,7 +194,7 @@ class Rotator:
             await self._try_writes(found)
         seen = await self._observe()
         actions = self._plan(revisions, seen)
-        admissions: Mapping[Ref, Admission] = {}
+        admissions: Mapping[Ref, AdmissionCheck] = {}
         if options.restart:
             await self._try_restarts(actions)
             admissions = await self._admissions(actions, seen)
@@ -286,7 +274,7 @@ class Rotator:
             if action.action is Action.RESTART:
                 await restart(self._api, action, dry_run=True)
 
-    async def _admissions(self, actions: Sequence[PlannedAction], seen: Observed) -> Mapping[Ref, Admission]:
+    async def _admissions(self, actions: Sequence[PlannedAction], seen: Observed) -> Mapping[Ref, AdmissionCheck]:
         if self._options.skip_admission_check:
             return admission.assumed(actions, seen.pods)
         return await admission.check(self._api, actions, seen, self._owners)
@@ -310,7 +298,9 @@ class Rotator:
             self._listener.wrote(ref, token.id, len(found) - len(now))
         return now
 
-    async def _restart(self, now: Mapping[SecretRef, _Found], admissions: Mapping[Ref, Admission]) -> Outcome:
+    async def _restart(
+        self, now: Mapping[SecretRef, _Found], admissions: Mapping[Ref, AdmissionCheck]
+    ) -> RotationOutcome:
         options = self._options
         revisions = self._revisions(now)
         if options.restart and not options.resume:
@@ -344,9 +334,9 @@ class Rotator:
 
     def _outcome(
         self, now: Mapping[SecretRef, _Found], progress: Mapping[Ref, Progress], seen: Observed | None = None
-    ) -> Outcome:
+    ) -> RotationOutcome:
         secrets = {ref: one.secret.token_id for ref, one in sorted(now.items())}
-        outcome = Outcome(secrets=secrets, progress=progress, skipped=tuple(self._skipped))
+        outcome = RotationOutcome(secrets=secrets, progress=progress, skipped=tuple(self._skipped))
         if seen is None:
             return outcome
         revisions = self._revisions(now)
@@ -392,7 +382,7 @@ def _after_the_write(keys: Sequence[SecretKey]) -> dict[SecretKey, SecretRevisio
     return {key: SecretRevision(id=minting.PLACEHOLDER.id, changed=_FAR) for key in keys}
 
 
-def _problems(actions: Sequence[PlannedAction], admissions: Mapping[Ref, Admission]) -> dict[Ref, Progress]:
+def _problems(actions: Sequence[PlannedAction], admissions: Mapping[Ref, AdmissionCheck]) -> dict[Ref, Progress]:
     """Return the progress of the workloads whose new Pods would or may have no token."""
     progress = initial_progress(actions)
     return {

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class StatusSelection:
     """Which Pods to read.
 
     `workload`: those of this workload, ReplicaSet or Job, or this Pod, which may also have ended or not use Dapr.
@@ -70,7 +70,7 @@ def _same_case(ref: Ref) -> Ref:
 
 
 @dataclass(frozen=True, slots=True)
-class PodStatus:
+class AssessedPod:
     """A Pod's assessment and the workload that it belongs to; `uses` is empty unless a Secret is selected.
 
     `uses`: the keys of the Secret that it reads or requests. The key is empty if all are used.
@@ -82,18 +82,20 @@ class PodStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusReport:
     """All Pods that use Dapr, and why a part of the answer is missing, one line for each missing permission.
 
     `secrets`: metadata of the Secrets that the Pods use, None for one that does not exist.
     """
 
-    pods: tuple[PodStatus, ...]
+    pods: tuple[AssessedPod, ...]
     limits: tuple[str, ...]
     secrets: Mapping[SecretRef, TokenSecret | None] = field(default_factory=dict)
 
 
-async def read_status(api: Api, namespace: str | None, now: int, selected: Selection = Selection()) -> Status:
+async def read_status(
+    api: Api, namespace: str | None, now: int, selected: StatusSelection = StatusSelection()
+) -> StatusReport:
     """Return the assessment of every selected Pod that uses Dapr, in a namespace or (None) in all.
 
     `now` is by the local clock. Waits count by that of the API server, which may differ.
@@ -105,7 +107,7 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     selectors = (("fieldSelector", f"metadata.name={selected.pod}"),) if selected.pod else ()
     found = await api.read_list(PODS, namespace, lambda text: _observed(text, selected, specs), selectors=selectors)
     now += round(api.skew_seconds)
-    reader = _Reader(api, namespace)
+    reader = _MetadataReader(api, namespace)
     kinds = {owner_refs(pod.namespace, pod.name, owner, {})[0].kind for pod, owner, _ in found}
     without = "workloads are shown by their ReplicaSets and Jobs"
     between = {
@@ -130,17 +132,17 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     policy = await reader.policy() if found else None
     seen: Seen = {}
     pods = [
-        PodStatus(top, assess(pod, _known(now, secrets, policy, labels.get(pod.namespace) or {}), seen), uses)
+        AssessedPod(top, assess(pod, _known(now, secrets, policy, labels.get(pod.namespace) or {}), seen), uses)
         for pod, top, uses in owned
     ]
     ordered = tuple(sorted(pods, key=lambda one: (one.assessment.namespace, one.assessment.name)))
-    return Status(ordered, tuple(reader.limits), secrets)
+    return StatusReport(ordered, tuple(reader.limits), secrets)
 
 
 _Owned: TypeAlias = "tuple[Observation, ControllerRef | None, Mapping[str, KeyUse]]"
 
 
-def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Owned | None:
+def _observed(text: bytes | bytearray, selected: StatusSelection, specs: Specs) -> _Owned | None:
     """Return a Pod, the owner that its metadata shows, and its uses of the Secret; None for one that is not shown."""
     try:
         pod = fields.read_pod(text)
@@ -173,7 +175,7 @@ def _known(
     )
 
 
-class _Reader:
+class _MetadataReader:
     """Reads metadata; `limits` are the permissions that are missing, and what is missing without them."""
 
     def __init__(self, api: Api, namespace: str | None) -> None:

@@ -12,7 +12,7 @@ from injector.core.ownership import SecretKey, SecretRef
 from injector.kube.api_messages import redact_words
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import EVENTS
-from injector.rotation.status import Selection, read_status
+from injector.rotation.status import StatusSelection, read_status
 from injector.rotation.usage import DIRECTIONS, SecretUsage
 from injector.times import unix_time
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from injector.core.ownership import TokenSecret
     from injector.kube.client import Api
     from injector.kube.resources import Object
-    from injector.rotation.status import Status
+    from injector.rotation.status import StatusReport
 
 _LATE: Final = frozenset({Currency.SKEWED, Currency.OUTDATED})
 
@@ -48,7 +48,7 @@ class SecretStory:
     ref: SecretRef
     secret: TokenSecret | None
     keys: tuple[SecretUsage, ...]
-    status: Status
+    status: StatusReport
     events: tuple[SecretEvent, ...]
 
 
@@ -58,7 +58,7 @@ async def read_story(api: Api, ref: SecretRef, now: int, *, ended: bool = False)
     Raises:
         KubeError: Pods cannot be listed, or the API server does not answer.
     """
-    status = await read_status(api, ref.namespace, now, Selection(secret=ref.name, ended=ended))
+    status = await read_status(api, ref.namespace, now, StatusSelection(secret=ref.name, ended=ended))
     secret = status.secrets.get(ref)
     events: tuple[SecretEvent, ...] = ()
     try:
@@ -73,7 +73,7 @@ async def read_story(api: Api, ref: SecretRef, now: int, *, ended: bool = False)
     return SecretStory(ref, secret, keys, status, events)
 
 
-def _usage(key: SecretKey, status: Status, secret: TokenSecret | None) -> SecretUsage:
+def _usage(key: SecretKey, status: StatusReport, secret: TokenSecret | None) -> SecretUsage:
     users = [pod for pod in status.pods if key.key in pod.uses or "" in pod.uses]
     found = [pod.assessment for pod in users]
     directions = sorted({use.direction for pod in users if (use := pod.uses.get(key.key)) and use.direction})

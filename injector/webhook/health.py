@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """Outcome of one check; the response includes `facts`."""
 
     ok: bool
@@ -22,29 +22,29 @@ class Check:
 class Health:
     """Answers /readyz. A replica is ready if all checks pass and the process is not stopping."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], Check]]) -> None:
+    def __init__(self, checks: Mapping[str, Callable[[], HealthCheck]]) -> None:
         self.draining = False
         self._checks = checks
 
     def ready(self) -> tuple[bool, dict[str, dict[str, object]]]:
         """Return whether this replica can serve requests, and the result of each check by name."""
-        found = {"serving": Check(not self.draining, {"draining": self.draining})}
+        found = {"serving": HealthCheck(not self.draining, {"draining": self.draining})}
         found |= {name: check() for name, check in self._checks.items()}
         details = {name: {"ok": check.ok, **check.facts} for name, check in found.items()}
         return all(check.ok for check in found.values()), details
 
 
-def certificate_check(source: CertificateSource) -> Callable[[], Check]:
+def certificate_check(source: CertificateSource) -> Callable[[], HealthCheck]:
     """Return a check that passes while the serving pair is valid; it shows problems of the source without failing."""
 
-    def check() -> Check:
+    def check() -> HealthCheck:
         at, pair = source.now(), source.pair
         if pair is None:
-            return Check(ok=False, facts=source.facts())
+            return HealthCheck(ok=False, facts=source.facts())
         facts: dict[str, object] = {
             "expires": pair.expires.isoformat(),
             "seconds_left": int((pair.expires - at).total_seconds()),
         }
-        return Check(source.ready and pair.is_valid(at), {**facts, **source.facts()})
+        return HealthCheck(source.ready and pair.is_valid(at), {**facts, **source.facts()})
 
     return check

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from fastapi.openapi.utils import get_openapi
 
-from injector.core.model import AdmissionReview, AnsweredReview, Endpoint, Pod, Workload
+from injector.core.model import AdmissionReview, AnsweredReview, Endpoint, Pod, ReviewedWorkload
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -47,7 +47,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     """Return the app's OpenAPI document, with the admission endpoints added."""
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     (pod, workload, answer), components = msgspec.json.schema_components(
-        (AdmissionReview[Pod | None], AdmissionReview[Workload | None], AnsweredReview), ref_template=_REF
+        (AdmissionReview[Pod | None], AdmissionReview[ReviewedWorkload | None], AnsweredReview), ref_template=_REF
     )
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas |= {**components, "Error": _ERROR}

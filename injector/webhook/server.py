@@ -198,7 +198,7 @@ class Listener:
     async def _open(self, connection: Connection, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         # Failed handshakes, such as those of port scanners, are counted but not logged.
         with contextlib.suppress(OSError):
-            await loop.connect_accepted_socket(lambda: _Reader(connection), accepted, **self._tls)
+            await loop.connect_accepted_socket(lambda: _ConnectionReader(connection), accepted, **self._tls)
 
     def _sweep(self) -> None:
         now = self.port.monitor.now
@@ -207,7 +207,7 @@ class Listener:
                 connection.expire()
 
 
-class _Reader(asyncio.BufferedProtocol):
+class _ConnectionReader(asyncio.BufferedProtocol):
     """Reads for one connection into a buffer shared by all connections: each read is processed before the next one.
 
     For a protocol that provides no buffer, uvloop allocates 256 KiB for each read of TLS.

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 MAX_UNREAD: Final = 32 * 1024 * 1024
 
 
-class Reader(Protocol):
+class UnreadConnection(Protocol):
     """A connection whose client has not read its response."""
 
     def abort_unread(self) -> None:
@@ -26,9 +26,9 @@ class UnreadAnswers:
     def __init__(self, limit: int = MAX_UNREAD) -> None:
         self.total = 0  # bytes
         self._limit = limit
-        self._sizes: OrderedDict[Reader, int] = OrderedDict()
+        self._sizes: OrderedDict[UnreadConnection, int] = OrderedDict()
 
-    def keep(self, reader: Reader, size: int) -> None:
+    def keep(self, reader: UnreadConnection, size: int) -> None:
         """Record that `size` bytes are kept for a reader, until `drop` is called."""
         self._sizes[reader] = size
         self.total += size
@@ -37,10 +37,10 @@ class UnreadAnswers:
             self.drop(oldest)
             oldest.abort_unread()
 
-    def progressed(self, reader: Reader) -> None:
+    def progressed(self, reader: UnreadConnection) -> None:
         """Record that a reader has read a part of its response. All of its bytes still count."""
         self._sizes.move_to_end(reader)
 
-    def drop(self, reader: Reader) -> None:
+    def drop(self, reader: UnreadConnection) -> None:
         """Record that nothing is kept for a reader; does nothing for an unknown reader."""
         self.total -= self._sizes.pop(reader, 0)

@@ -9,7 +9,7 @@ import pytest
 
 from injector.cli.status.html import _pieces
 from injector.core.assessment import ProtectionReason
-from injector.rotation.status import Status
+from injector.rotation.status import StatusReport
 from tests.browser import chromium
 from tests.controlplane.requirement import require
 from tests.unit.cli.status_reports import LIMIT, SCOPE, cluster, pod
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.browser.chromium import Browser, Page
 
-    Open: TypeAlias = Callable[[Status], Page]
+    Open: TypeAlias = Callable[[StatusReport], Page]
 
 pytestmark = pytest.mark.browser
 
@@ -41,7 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield running
 
 
-def write(folder: Path, status: Status) -> Path:
+def write(folder: Path, status: StatusReport) -> Path:
     """Write the report of a status to a file."""
     file = folder / "report.html"
     file.write_text("".join(f"{piece}\n" for piece in _pieces(status, SCOPE)), "ascii")
@@ -53,7 +53,7 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Opens a report in a tab; afterwards it has made no request and reported no error."""
     pages = []
 
-    def open_report(status: Status) -> Page:
+    def open_report(status: StatusReport) -> Page:
         page = browser.page()
         page.open(write(tmp_path, status))
         pages.append(page)
@@ -69,9 +69,9 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         assert not {"Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"} & set(methods), page.events
 
 
-def three() -> Status:
+def three() -> StatusReport:
     """Three workloads: open, protected, and protected with two Pods."""
-    return Status(
+    return StatusReport(
         (
             pod("b", "web-10", reason=ProtectionReason.NOT_INJECTED),
             pod("a", "web-9"),
@@ -178,7 +178,7 @@ def test_narrow_window_needs_no_sideways_scrolling(opened: Open) -> None:
 
 
 def test_hostile_names_do_nothing(opened: Open) -> None:
-    status = Status((pod(HOSTILE, HOSTILE),), (HOSTILE,))
+    status = StatusReport((pod(HOSTILE, HOSTILE),), (HOSTILE,))
 
     page = opened(status)
 

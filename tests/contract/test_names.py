@@ -1,4 +1,7 @@
-"""Names in code are the terms of Kubernetes, and a test's name is short enough for a list of failures.
+"""Names in code are the terms of Kubernetes, and a class and a test have names of their own.
+
+No two classes of the product have the same name, so that a name has one meaning and a search one result. A test's name
+is short enough for a list of failures.
 
 `CLASSES`, `VALUES` and `MODULES` list the names to avoid, each with its replacement. They are compared as whole names,
 without leading underscores: `ca_settle_time`, the name of a setting, is not `settle`. Only definitions count, because a
@@ -99,6 +102,16 @@ def _defined(node: ast.AST) -> Iterator[tuple[int, str, dict[str, str]]]:
             pass
 
 
+def shared_names(sources: dict[str, str]) -> dict[str, list[str]]:
+    """The names that several classes have, each with the modules of these classes."""
+    modules: dict[str, list[str]] = {}
+    for module, source in sources.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef):
+                modules.setdefault(node.name, []).append(module)
+    return {name: found for name, found in modules.items() if len(found) > 1}
+
+
 def _package(path: Path) -> str:
     """The package of a module; a module at the top of `injector` or `tests` counts as one."""
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -117,6 +130,16 @@ def test_package_defines_no_name_to_avoid(package: str) -> None:
     ]
 
     assert found == []
+
+
+def test_no_two_classes_of_the_product_have_one_name() -> None:
+    sources = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "injector").rglob("*.py")}
+    assert shared_names(sources) == {}
+
+
+def test_class_with_the_name_of_another_is_found() -> None:
+    sources = {"a.py": "class Row: ...\nclass _State: ...", "b.py": "import a\nclass Row(a.Row): ...", "c.py": ""}
+    assert shared_names(sources) == {"Row": ["a.py", "b.py"]}
 
 
 @pytest.mark.parametrize(

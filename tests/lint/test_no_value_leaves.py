@@ -24,7 +24,7 @@ from injector.manifests.errors import ManifestError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from injector.lint.template import Workload
+    from injector.lint.template import TemplateOwner
 
 ROOT = Path(__file__).parents[2]
 # Long runs of letters and digits, as tokens have them.
@@ -182,7 +182,7 @@ def test_deliberate_leak_is_detected(careless: str, monkeypatch: pytest.MonkeyPa
     assert leaks(outputs(linter()))
 
 
-def _leaking(workload: Workload) -> Iterator[Hit]:
+def _leaking(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         yield Hit(template.path, f"{template.annotations.api_token_secret} is not a Secret name")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from injector.core.decision import decide
 from injector.core.errors import ReviewError
-from injector.core.explain import Row, Rule, explain
+from injector.core.explain import AppliedRule, RuleName, explain
 from injector.core.model import Endpoint, Pod, Policy
 from injector.core.review import decode, sealing_spec
 from tests.builders import Json, encode, review
@@ -16,7 +16,7 @@ from tests.property import strategies as some
 from tests.property.leaks import dressings, leaks, places, planted, tokens
 
 
-def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
+def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[AppliedRule, ...]:
     """How the decision about a Pod came about."""
     body = encode(review(found))
     question, read_spec = decode(body, endpoint), partial(sealing_spec, body, endpoint)
@@ -29,9 +29,9 @@ def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
 def test_every_decision_can_be_explained(found: Json, policy: Policy, endpoint: Endpoint) -> None:
     explained = rows(found, policy, endpoint)
 
-    assert explained[0].rule is Rule.USES_DAPR
-    assert explained[-1].rule is Rule.DECISION
-    assert [row.rule for row in explained] == sorted((row.rule for row in explained), key=list(Rule).index)
+    assert explained[0].rule is RuleName.USES_DAPR
+    assert explained[-1].rule is RuleName.DECISION
+    assert [row.rule for row in explained] == sorted((row.rule for row in explained), key=list(RuleName).index)
 
 
 @given(places, tokens, dressings, some.policies, some.mutating)

@@ -11,7 +11,7 @@ import click
 from injector.check.canary import send, served_namespace
 from injector.check.catalogue import BY_WORD
 from injector.check.model import WORST_FIRST, Outcome, Result, unknown
-from injector.check.reader import Expectations, Reader
+from injector.check.reader import ClusterReader, Expectations
 from injector.check.runner import run
 from injector.cli import cluster_completion, connection, explicit_options
 from injector.cli.common_options import together
@@ -131,7 +131,7 @@ async def _send(api: Api, expected: Expectations) -> Outcome:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             found = [await send(api, expected, namespace, _cause)]
-            reader = Reader(api, None, int(time.time()), expected)
+            reader = ClusterReader(api, None, int(time.time()), expected)
             found += [one.outcome for one in await run(_checks(expected), reader)]
     except TimeoutError:
         late = unknown(f"no answer within {DEADLINE_SECONDS:.0f}s to a Pod as a dry run in namespace {namespace}")

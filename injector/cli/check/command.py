@@ -10,7 +10,7 @@ import click
 from injector.check.catalogue import BY_WORD, CHECKS
 from injector.check.model import Result
 from injector.check.pages import page
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.check.runner import run_until_sound
 from injector.cli import connection
 from injector.cli.check import canary
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.check.model import Check
-    from injector.check.runner import Finding
+    from injector.check.runner import CheckResult
     from injector.kube.client import Api
 
 
@@ -87,10 +87,10 @@ def command(  # noqa: PLR0913 - its options
     if not chosen:
         raise click.UsageError("no check is left to run")
 
-    async def work(api: Api) -> Sequence[Finding]:
+    async def work(api: Api) -> Sequence[CheckResult]:
         return await run_until_sound(
             chosen,
-            lambda: Reader(api, namespace, int(time.time()), expected),
+            lambda: ClusterReader(api, namespace, int(time.time()), expected),
             wait_seconds=wait,
             waiting=lambda found, left: show_progress(f"{counts(found)}; {span(left)} left"),
         )
@@ -103,7 +103,7 @@ def command(  # noqa: PLR0913 - its options
     return _exit(found)
 
 
-def _exit(found: Sequence[Finding]) -> Exit:
+def _exit(found: Sequence[CheckResult]) -> Exit:
     results = {one.result for one in found}
     if Result.FAILED in results:
         return Exit.FINDINGS

@@ -18,7 +18,7 @@ from injector.words import counted, escaped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from injector.check.runner import Finding
+    from injector.check.runner import CheckResult
 
 _WIDTH: Final = 80
 # Columns of a result and an id.
@@ -33,7 +33,7 @@ _COLOURS: Final = {
 _QUIET: Final = {Result.PASSED, Result.SKIPPED}
 
 
-def show(found: Sequence[Finding], output: str) -> None:
+def show(found: Sequence[CheckResult], output: str) -> None:
     """Write what checks found to stdout."""
     if output == "json":
         click.echo(json.dumps({"summary": _numbers(found), "checks": [_as_json(one) for one in found]}))
@@ -42,13 +42,13 @@ def show(found: Sequence[Finding], output: str) -> None:
         echo_styled(line)
 
 
-def counts(found: Sequence[Finding]) -> str:
+def counts(found: Sequence[CheckResult]) -> str:
     """Return how many checks there are, and how many ended in which way."""
     numbers = ", ".join(f"{number} {word}" for word, number in _numbers(found).items() if number)
     return f"{counted(len(found), 'check')}: {numbers}"
 
 
-def _lines(found: Sequence[Finding], *, is_wide: bool, is_coloured: bool) -> Iterator[str]:
+def _lines(found: Sequence[CheckResult], *, is_wide: bool, is_coloured: bool) -> Iterator[str]:
     """Yield the lines of the report: messages wrapped, commands whole.
 
     Unless it `is_wide`, what needs no attention has one line each.
@@ -85,12 +85,12 @@ def _wrapped(text: str, indent: str) -> list[str]:
     )
 
 
-def _numbers(found: Sequence[Finding]) -> dict[str, int]:
+def _numbers(found: Sequence[CheckResult]) -> dict[str, int]:
     numbers = Counter(one.result for one in found)
     return {result.value: numbers[result] for result in Result}
 
 
-def _as_json(one: Finding) -> dict[str, object]:
+def _as_json(one: CheckResult) -> dict[str, object]:
     return {
         "id": one.check.id,
         "name": one.check.name,

@@ -14,7 +14,7 @@ import msgspec
 from injector.cli.main import Exit
 from injector.cli.manifests import files, options
 from injector.cli.output import echo_styled, output_option, wants_colour
-from injector.core.explain import Row, Rule, explain
+from injector.core.explain import AppliedRule, RuleName, explain
 from injector.manifests import injecting
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
@@ -44,7 +44,7 @@ class Explained(msgspec.Struct, frozen=True):
     path: str
     decision: str
     reason: str
-    rules: tuple[Row, ...]
+    rules: tuple[AppliedRule, ...]
     warnings: tuple[str, ...]
 
 
@@ -74,7 +74,7 @@ def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, 
 class _Explainer:
     """Explains file after file."""
 
-    def __init__(self, question: injecting.Question, run: options.Run, *, as_json: bool) -> None:
+    def __init__(self, question: injecting.InjectOptions, run: options.Run, *, as_json: bool) -> None:
         self.found = 0
         self._question = question
         self._run = run
@@ -82,7 +82,7 @@ class _Explainer:
         self._colour = wants_colour(sys.stdout)
         self._width = max(_MIN_WIDTH, min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH))
 
-    def file(self, source: files.Source) -> None:
+    def file(self, source: files.InputSource) -> None:
         """Explain every template of a file; a document with an error is reported and skipped."""
         try:
             for document in read(files.blocks(source), source.name, on_error=self._fail):
@@ -96,14 +96,16 @@ class _Explainer:
 
     def _document(self, document: Document) -> None:
         for each in document.objects():
-            advice = injecting.Advice(each, self._question)
+            advice = injecting.ObjectWarnings(each, self._question)
             for template in each.templates():
                 try:
                     self._print_result(self._explained(document, each, template, advice))
                 except ManifestError as error:
                     self._fail(error)
 
-    def _explained(self, document: Document, each: Object, template: Template, advice: injecting.Advice) -> Explained:
+    def _explained(
+        self, document: Document, each: Object, template: Template, advice: injecting.ObjectWarnings
+    ) -> Explained:
         pod, decided, read_spec = injecting.decide(document, each, template, self._question)
         found = injecting.found(document, each, template, decided, advice)
         return Explained(
@@ -132,13 +134,13 @@ class _Explainer:
         for line in self._cells("RULE", "LOOKED AT", "OUTCOME"):
             click.echo(line)
         for row in one.rules:
-            settles = row.reason is not None or row.rule is Rule.DECISION
+            settles = row.reason is not None or row.rule is RuleName.DECISION
             for line in self._row(row):
-                self._print(line, bold=row.rule is Rule.DECISION, fg="cyan" if settles else None)
+                self._print(line, bold=row.rule is RuleName.DECISION, fg="cyan" if settles else None)
         for warning in one.warnings:
             click.echo(f"{_INDENT}warning: {warning}")
 
-    def _row(self, row: Row) -> Iterator[str]:
+    def _row(self, row: AppliedRule) -> Iterator[str]:
         reason = f" ({row.reason.value})" if row.reason is not None else ""
         looked = f"{row.subject} = {row.value}" if row.value else row.subject
         return self._cells(row.rule.value, looked, row.outcome + reason)

@@ -31,7 +31,7 @@ _URLS: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class InputSource:
     """A file, or standard input; messages use `name`."""
 
     name: str
@@ -42,7 +42,7 @@ class UnreadableError(Exception):
     """A file cannot be read as manifests; the message has the reason and no part of the text."""
 
 
-def find(arguments: Sequence[str], exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Source]:
+def find(arguments: Sequence[str], exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[InputSource]:
     """Yield every file that `arguments` name, each once, by its first name.
 
     Args:
@@ -59,7 +59,7 @@ def find(arguments: Sequence[str], exclude: Sequence[str], report: Callable[[str
                 yield source
 
 
-def blocks(source: Source) -> Iterator[str]:
+def blocks(source: InputSource) -> Iterator[str]:
     """Yield the text of a file in blocks, with its line ends unchanged.
 
     Raises:
@@ -101,17 +101,17 @@ def _blocks(file: TextIO) -> Iterator[str]:
         yield block
 
 
-def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Source]:
+def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[InputSource]:
     path = Path(argument)
     if argument == STDIN:
-        yield Source("<stdin>", None)
+        yield InputSource("<stdin>", None)
     elif not argument:
         # As a path it would be the current folder; a variable that is not set becomes such an argument.
         report("''", "the name of a file or folder is empty")
     elif argument.startswith(_URLS):
         report(argument, "URLs are not read; use curl -fsSL URL and pipe its output to `-`")
     elif not path.is_dir():
-        yield Source(_name(path), path)
+        yield InputSource(_name(path), path)
     else:
         found = False
         for source in _Walk(exclude, report).below(path, frozenset()):
@@ -134,7 +134,7 @@ class _Walk:
         self._report = report
         self._entered: set[tuple[int, int]] = set()
 
-    def below(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Source]:
+    def below(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[InputSource]:
         """Yield the files of a folder, depth first; `above`: device and inode of its parent folders."""
         try:
             here = folder.stat()
@@ -156,7 +156,7 @@ class _Walk:
             if path.is_dir():
                 yield from self.below(path, above | {me})
             elif path.suffix in SUFFIXES and self._is_regular(path):
-                yield Source(_name(path), path)
+                yield InputSource(_name(path), path)
 
     def _is_excluded(self, path: Path) -> bool:
         return any(fnmatchcase(str(path), pattern) or fnmatchcase(path.name, pattern) for pattern in self._exclude)

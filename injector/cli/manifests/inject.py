@@ -62,7 +62,7 @@ def command(
 class _Inject:
     """Injects and reports."""
 
-    def __init__(self, question: injecting.Question, reporter: Reporter) -> None:
+    def __init__(self, question: injecting.InjectOptions, reporter: Reporter) -> None:
         self._question = question
         self._reporter = reporter
 
@@ -79,15 +79,15 @@ class _Inject:
         self._count(findings, tally)
         return [injecting.patched(document, found) for document, found in zip(read, findings, strict=True)]
 
-    def _evaluated(self, read: Sequence[Document]) -> list[list[injecting.Finding]]:
+    def _evaluated(self, read: Sequence[Document]) -> list[list[injecting.TemplateDecision]]:
         return [injecting.evaluate(document, self._question) for document in read]
 
-    def _count(self, findings: Sequence[Sequence[injecting.Finding]], tally: Tally) -> None:
+    def _count(self, findings: Sequence[Sequence[injecting.TemplateDecision]], tally: Tally) -> None:
         for found in (one for document in findings for one in document):
             tally.decisions[found.verdict.value, found.reason.value] += 1
             self._report(found)
 
-    def _report(self, found: injecting.Finding) -> None:
+    def _report(self, found: injecting.TemplateDecision) -> None:
         where = f"{found.source}:{found.line}: {found.object}"
         if found.message:
             self._reporter.note(f"{where}: denied: {found.message}")

@@ -15,12 +15,12 @@ from injector.cli.manifests.rewrite import Format, Rewriter
 from injector.cli.output import Reporter
 from injector.config.policy import load_policy
 from injector.core.model import Endpoint, Policy
-from injector.manifests.injecting import Question
+from injector.manifests.injecting import InjectOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from injector.cli.manifests.rewrite import Change
+    from injector.cli.manifests.rewrite import ChunkChange
     from injector.cli.output import Tally
 
 
@@ -68,7 +68,7 @@ policy_options: Final = together(
 )
 
 
-def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:
+def question(policy_file: Path | None, *, use_default_secret: bool) -> InjectOptions:
     """Return the policy and endpoint by which templates are evaluated.
 
     Raises:
@@ -78,7 +78,7 @@ def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:
     policy = load_policy(policy_file) if policy_file is not None else Policy()
     if use_default_secret and policy.default_secret is None:
         raise click.UsageError("--use-default-secret needs a --policy-file with defaultSecret")
-    return Question(policy, Endpoint.MUTATE_DEFAULT if use_default_secret else Endpoint.MUTATE)
+    return InjectOptions(policy, Endpoint.MUTATE_DEFAULT if use_default_secret else Endpoint.MUTATE)
 
 
 class Run:
@@ -100,7 +100,7 @@ class Run:
             self.failed = True
             self.reporter.error(line)
 
-    def each(self, work: Callable[[files.Source], None]) -> None:
+    def each(self, work: Callable[[files.InputSource], None]) -> None:
         """Call `work` with each file."""
         for source in self._sources:
             work(source)
@@ -123,7 +123,7 @@ class RewritingRun(Run):
         self._output = Format(output) if output else default
         self._in_place = in_place
 
-    def rewrite(self, change: Change) -> Tally:
+    def rewrite(self, change: ChunkChange) -> Tally:
         """Change the files, and write the summary."""
         rewriter = Rewriter(change, self._output, in_place=self._in_place, reporter=self.reporter)
         self.each(rewriter.file)

@@ -54,7 +54,7 @@ class Format(StrEnum):
     NOTHING = "nothing"
 
 
-class Change(Protocol):
+class ChunkChange(Protocol):
     """A change of a chunk of a file, given its documents. Both methods count the Pod templates in `tally`."""
 
     def splices(self, read: Sequence[Document], tally: Tally, /) -> list[Splice]:
@@ -86,7 +86,7 @@ class RewrittenChunk:
 class Rewriter:
     """Changes files and writes the results."""
 
-    def __init__(self, change: Change, output: Format, *, in_place: bool, reporter: Reporter) -> None:
+    def __init__(self, change: ChunkChange, output: Format, *, in_place: bool, reporter: Reporter) -> None:
         self.tally = Tally()
         self._change: Final = change
         self._output = output
@@ -99,7 +99,7 @@ class Rewriter:
         self._needs_marker = False
         self._ends_line = True
 
-    def file(self, source: files.Source) -> None:
+    def file(self, source: files.InputSource) -> None:
         """Change one file; a file with a problem is reported and not written."""
         tally = Tally(files=1)
         errors: list[str] = []
@@ -123,7 +123,7 @@ class Rewriter:
         self._reporter.passed()
 
     def _rewritten_chunks(
-        self, source: files.Source, tally: Tally, errors: list[str], content: IO[bytes]
+        self, source: files.InputSource, tally: Tally, errors: list[str], content: IO[bytes]
     ) -> Iterator[RewrittenChunk]:
         """Yield the changed chunks of a file, and write them to `content` if the file is changed in place.
 
@@ -160,7 +160,7 @@ class Rewriter:
 
     # --- stdout ---
 
-    def _text(self, source: files.Source, chunks: Iterator[RewrittenChunk]) -> Iterator[str]:
+    def _text(self, source: files.InputSource, chunks: Iterator[RewrittenChunk]) -> Iterator[str]:
         """Yield a file's result in the output format."""
         match self._output:
             case Format.YAML:
@@ -208,7 +208,7 @@ class TargetFile:
     before: os.stat_result
 
     @classmethod
-    def of(cls, source: files.Source) -> TargetFile | None:
+    def of(cls, source: files.InputSource) -> TargetFile | None:
         """Return the file behind all links.
 
         Raises:

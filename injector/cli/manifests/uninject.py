@@ -11,7 +11,7 @@ from injector.cli.main import Exit
 from injector.cli.manifests import options
 from injector.manifests import uninjecting
 from injector.manifests.layout import reread
-from injector.manifests.uninjecting import EntryOutcome, Outcome
+from injector.manifests.uninjecting import EntryOutcome, UninjectOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class _Uninject:
         evaluated = [uninjecting.evaluate(document) for document in read]
         splices = uninjecting.uninject(read, evaluated)
         for result in chain.from_iterable(evaluated):
-            verdict = "remove" if result.outcome is Outcome.REMOVED else "skip"
+            verdict = "remove" if result.outcome is UninjectOutcome.REMOVED else "skip"
             tally.decisions[verdict, result.outcome.value] += 1
             self._report(result)
         return splices
@@ -64,7 +64,7 @@ class _Uninject:
 
     def _report(self, result: uninjecting.TemplateResult) -> None:
         where = f"{result.source}:{result.line}: {result.object}"
-        if result.outcome is Outcome.BAD_RECORD:
+        if result.outcome is UninjectOutcome.BAD_RECORD:
             self._reporter.note(f"{where}: its status annotation is not a record of inject and was not modified")
         if result.seal_reader:
             self._reporter.note(f"{where}: its seal stays: container {result.seal_reader} reads from it")

@@ -10,7 +10,7 @@ from injector.words import counted
 
 if TYPE_CHECKING:
     from injector.core.rollout import PodUsage
-    from injector.rotation.rotator import Outcome, RotationOptions
+    from injector.rotation.rotator import RotationOptions, RotationOutcome
 
 
 def pod_path(pod: PodUsage) -> str:
@@ -18,7 +18,7 @@ def pod_path(pod: PodUsage) -> str:
     return f"{pod.namespace}/{pod.name}"
 
 
-def unfinished_text(outcome: Outcome) -> str:
+def unfinished_text(outcome: RotationOutcome) -> str:
     """Return the workloads that are not complete, by state, in brackets; empty if there are none."""
     found: dict[State, list[str]] = {}
     for one in outcome.progress.values():
@@ -31,7 +31,7 @@ def unfinished_text(outcome: Outcome) -> str:
 _INCOMPLETE: Final = {State.READY: "with outdated Pods"}
 
 
-def revoked_line(outcome: Outcome) -> str:
+def revoked_line(outcome: RotationOutcome) -> str:
     """Return whether the previous token is revoked, and if not, why."""
     reasons = []
     if held := (*outcome.outdated, *outcome.uncertain):
@@ -46,7 +46,7 @@ def revoked_line(outcome: Outcome) -> str:
     )
 
 
-def as_json(outcome: Outcome, options: RotationOptions) -> dict[str, object]:
+def as_json(outcome: RotationOutcome, options: RotationOptions) -> dict[str, object]:
     """Return the result with the fields of docs/reference/secret-output.md."""
     fields: dict[str, object] = {
         "secrets": [

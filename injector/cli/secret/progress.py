@@ -37,7 +37,7 @@ _COLOURS: Final[Mapping[State, str]] = {
 _MOST_PODS: Final = 3
 
 
-class Table:
+class ProgressTable:
     """Shows progress for as long as it is entered."""
 
     def __init__(self) -> None:

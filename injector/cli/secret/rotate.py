@@ -13,13 +13,14 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.secret import secret_refs
 from injector.cli.secret.outcome import as_json, pod_path, revoked_line, unfinished_text
-from injector.cli.secret.progress import Table, lines, some
+from injector.cli.secret.progress import ProgressTable, lines, some
 from injector.cli.secret.rotation_options import ForceOption, PaceOption, RestartOption, rotation_options
 from injector.cli.signals import interrupt_on_termination
 from injector.cli.token.options import Minter, supplied_token
 from injector.cli.token.source import TokenOption
 from injector.core.rollout import State
-from injector.rotation.rotator import Pace, RotationError, RotationOptions, RotationProblem, Rotator, SupersededError
+from injector.rotation.roller import Pace, SupersededError
+from injector.rotation.rotator import RotationError, RotationOptions, RotationProblem, Rotator
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from injector.core.ownership import SecretManager, SecretRef
     from injector.core.rollout import PodUsage, Progress
     from injector.kube.client import Api
-    from injector.rotation.rotator import Mint, Outcome
+    from injector.rotation.rotator import Mint, RotationOutcome
     from injector.tokens.minting import MintedToken
 
 
@@ -131,7 +132,7 @@ class RotationRun:
         """Rotate and report."""
         table = _Printer()
 
-        async def work(api: Api) -> Outcome:
+        async def work(api: Api) -> RotationOutcome:
             secrets = await secret_refs.resolve(api, self.options.secrets, self.selector)
             with table:
                 return await Rotator(api, replace(self.options, secrets=secrets), table, self.mint).run()
@@ -178,14 +179,14 @@ class RotationRun:
             *restart, "--resume", *more, without=(TokenOption, ForceOption), names=("wait",)
         )
 
-    def _continue_with(self, outcome: Outcome) -> str | None:
+    def _continue_with(self, outcome: RotationOutcome) -> str | None:
         """The command that continues an incomplete run; None if there is nothing to continue."""
         if outcome.is_complete or outcome.is_blocked or self.options.dry_run:
             return None
         is_uncertain = outcome.uncertain or any(one.uncertain for one in outcome.progress.values())
         return self._resume_command(*(("--include-uncertain",) if is_uncertain and not self.options.revoke else ()))
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: RotationOutcome) -> None:
         command = self._continue_with(outcome)
         if self.output == "json":
             click.echo(json.dumps({**as_json(outcome, self.options), "continueWith": command}))
@@ -204,7 +205,7 @@ class RotationRun:
         elif command is not None:
             click.echo(f"not complete{unfinished_text(outcome)}; continue with: {command}")
 
-    def _report_remaining(self, outcome: Outcome) -> None:
+    def _report_remaining(self, outcome: RotationOutcome) -> None:
         remaining = (
             ("runs an outdated token", "run an outdated token", outcome.outdated, ()),
             ("may run an outdated token", "may run an outdated token", outcome.uncertain, ("--include-uncertain",)),
@@ -239,7 +240,7 @@ def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:
     return mint
 
 
-class _Printer(Table):
+class _Printer(ProgressTable):
     """Reports a rotation on stderr, above the live table; `written` are the Secrets that have another token."""
 
     def __init__(self) -> None:

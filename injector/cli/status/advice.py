@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from injector.core.rollout import Ref
-    from injector.rotation.status import PodStatus
+    from injector.rotation.status import AssessedPod
 
 # Pods that a line names.
 _MOST_PODS: Final = 5
@@ -27,7 +27,7 @@ _USUAL_SECRET: Final = "dapr-api-token"
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class StatusProblem:
     """A state of a Pod that needs an action. `detail`: the id of an advisory, or a key."""
 
     word: ProtectionReason | Currency | PodFinding
@@ -38,10 +38,10 @@ class Problem:
     missing: SecretKey | None = None
 
 
-_Command: TypeAlias = "Callable[[Problem], str]"
+_Command: TypeAlias = "Callable[[StatusProblem], str]"
 
 
-def advice(pods: Iterable[PodStatus]) -> Iterator[str]:
+def advice(pods: Iterable[AssessedPod]) -> Iterator[str]:
     """Yield lines: what needs an action, and below it the commands; Pods with the same commands are named together."""
     groups: dict[tuple[str, ...], dict[tuple[str, str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
     for one in pods:
@@ -59,16 +59,16 @@ def advice(pods: Iterable[PodStatus]) -> Iterator[str]:
         yield from (f"    {line}" for line in lines)
 
 
-def problems(pod: PodStatus) -> Iterator[Problem]:
+def problems(pod: AssessedPod) -> Iterator[StatusProblem]:
     """Yield the states of a Pod that need an action."""
     found, ref = pod.assessment, pod.workload
     if found.reason in REMEDIES:
-        yield Problem(found.reason, ref, found.name, found.container, missing=found.missing)
+        yield StatusProblem(found.reason, ref, found.name, found.container, missing=found.missing)
     for key in found.currencies:
         if key.currency in REMEDIES:
-            yield Problem(key.currency, ref, found.name, detail=f"(Secret {key.key.name}, key {key.key.key})")
+            yield StatusProblem(key.currency, ref, found.name, detail=f"(Secret {key.key.name}, key {key.key.key})")
     for one in found.findings:
-        yield Problem(one.finding, ref, found.name, one.container, one.detail)
+        yield StatusProblem(one.finding, ref, found.name, one.container, one.detail)
 
 
 # --- commands: every name is quoted for a shell ---
@@ -78,13 +78,13 @@ def _run(*words: str) -> str:
     return escaped(shlex.join(words))
 
 
-def _object(problem: Problem) -> tuple[str, str, str]:
+def _object(problem: StatusProblem) -> tuple[str, str, str]:
     """Return the workload as arguments of kubectl."""
     ref = problem.workload
     return f"{ref.kind.lower()}/{ref.name}", "-n", ref.namespace
 
 
-def _restart(problem: Problem) -> str:
+def _restart(problem: StatusProblem) -> str:
     ref = problem.workload
     if ref.kind in _ROLLED_OUT:
         return _run("kubectl", "rollout", "restart", *_object(problem))
@@ -100,17 +100,17 @@ _ROLLED_OUT: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 _WITH_TEMPLATE: Final = _ROLLED_OUT | {"ReplicaSet"}
 
 
-def _edit(problem: Problem) -> str:
+def _edit(problem: StatusProblem) -> str:
     if problem.workload.kind == "Pod":
         return _read(problem)
     return _run("kubectl", "edit", *_object(problem))
 
 
-def _read(problem: Problem) -> str:
+def _read(problem: StatusProblem) -> str:
     return _run("kubectl", "get", f"pod/{problem.pod}", "-n", problem.workload.namespace, "-o", "yaml")
 
 
-def _remove_variable(problem: Problem) -> str:
+def _remove_variable(problem: StatusProblem) -> str:
     if problem.workload.kind not in _WITH_TEMPLATE:
         return _edit(problem)
     return _run("kubectl", "set", "env", *_object(problem), "-c", problem.container, f"{names.API_TOKEN_ENV}-")
@@ -120,7 +120,7 @@ def _annotate(annotations: Mapping[str, str]) -> _Command:
     patch = json.dumps({"spec": {"template": {"metadata": {"annotations": annotations}}}}, separators=(",", ":"))
     assigned = [f"{name}={value}" for name, value in annotations.items()]
 
-    def command(problem: Problem) -> str:
+    def command(problem: StatusProblem) -> str:
         if problem.workload.kind == "Pod":
             annotate = _run("kubectl", "annotate", *_object(problem), "--overwrite", *assigned)
             return f"{annotate} && {_restart(problem)}"
@@ -131,30 +131,30 @@ def _annotate(annotations: Mapping[str, str]) -> _Command:
     return command
 
 
-def _create_secret(problem: Problem) -> str:
+def _create_secret(problem: StatusProblem) -> str:
     key = _wanted(problem)
     option = () if key.key == names.DAPR_FIXED_KEY else ("--key", key.key)
     return _run("dapr-token-injector", "secret", "create", str(key.secret), *option)
 
 
-def _describe_secret(problem: Problem) -> str:
+def _describe_secret(problem: StatusProblem) -> str:
     key = _wanted(problem)
     return _run("kubectl", "describe", f"secret/{key.name}", "-n", key.namespace)
 
 
-def _wanted(problem: Problem) -> SecretKey:
+def _wanted(problem: StatusProblem) -> SecretKey:
     return problem.missing or SecretKey(problem.workload.namespace, _USUAL_SECRET, names.DAPR_FIXED_KEY)
 
 
-def _probe(problem: Problem) -> str:
+def _probe(problem: StatusProblem) -> str:
     return _run("dapr-token-injector", "probe", f"pod/{problem.pod}", "-n", problem.workload.namespace)
 
 
-def _canary(problem: Problem) -> str:
+def _canary(problem: StatusProblem) -> str:
     return _run("dapr-token-injector", "check", "--canary", "--canary-namespace", problem.workload.namespace)
 
 
-def _describe(problem: Problem) -> str:
+def _describe(problem: StatusProblem) -> str:
     return _run("kubectl", "describe", f"pod/{problem.pod}", "-n", problem.workload.namespace)
 
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from enum import StrEnum
 
-    from injector.cli.status.report import Row
+    from injector.cli.status.report import WorkloadRow
     from injector.core.assessment import Assessment, Currency, PodFinding, ProtectionReason
-    from injector.rotation.status import Status
+    from injector.rotation.status import StatusReport
 
 _WordT = TypeVar("_WordT", bound="StrEnum")
 
@@ -63,13 +63,13 @@ class Scope:
     of: str = ""
 
 
-def show_html(status: Status, scope: Scope) -> None:
+def show_html(status: StatusReport, scope: Scope) -> None:
     """Write the report to stdout."""
     for piece in _pieces(status, scope):
         click.echo(piece)
 
 
-def _pieces(status: Status, scope: Scope) -> Iterator[str]:
+def _pieces(status: StatusReport, scope: Scope) -> Iterator[str]:
     """Yield the report: what is above the workloads, each of them, and the rest."""
     template = resources.files(__package__).joinpath("report.html").read_text("ascii")
     above, _, below = template.partition("<!-- workloads -->\n")
@@ -195,12 +195,12 @@ def _remedy(word: ProtectionReason | Currency | PodFinding) -> str:
     return REMEDIES[word][0] if word in REMEDIES else ""
 
 
-def _rank(row: Row) -> int:
+def _rank(row: WorkloadRow) -> int:
     """Return the place of the severity of the worst fact; 0 is the most urgent."""
     return min(URGENCY.index(fact.severity) for one in row.pods for fact in _facts(one.assessment))
 
 
-def _workload(row: Row) -> Markup:
+def _workload(row: WorkloadRow) -> Markup:
     """Return the row of a workload, and a row that opens to what is known of its Pods."""
     names: dict[_Fact, list[str]] = defaultdict(list)
     for one in row.pods:

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from injector.cli.status.documents import FindingDocument, PodDocument, StatusDocument, SummaryDocument
-    from injector.core.assessment import Assessment, Finding
+    from injector.core.assessment import Assessment, ContainerFinding
     from injector.core.rollout import Ref
-    from injector.rotation.status import PodStatus, Status
+    from injector.rotation.status import AssessedPod, StatusReport
 
 # The most urgent first.
 URGENCY: Final = tuple(Severity)
 
 
-def show(status: Status, output: str, *, with_namespace: bool) -> None:
+def show(status: StatusReport, output: str, *, with_namespace: bool) -> None:
     """Write the status to stdout, and what limits it to stderr."""
     if output == "json":
         click.echo(json.dumps(document(status)))
@@ -39,7 +39,7 @@ def columns(*, with_namespace: bool, is_wide: bool) -> slice:
     return slice(0 if with_namespace else 1, len(HEAD) if is_wide else 6)
 
 
-def show_table(status: Status, shown: slice, *, of: str = "") -> None:
+def show_table(status: StatusReport, shown: slice, *, of: str = "") -> None:
     """Write a row for each workload, with the columns `shown`, and what is below the table; see `show_rest`."""
     rows = rows_of(status)
     if rows:
@@ -48,7 +48,7 @@ def show_table(status: Status, shown: slice, *, of: str = "") -> None:
     show_rest(status, rows, of=of)
 
 
-def show_rest(status: Status, rows: Iterable[Row], *, of: str = "") -> None:
+def show_rest(status: StatusReport, rows: Iterable[WorkloadRow], *, of: str = "") -> None:
     """Write what is below a table: what to do, the summary (`of` an object), and to stderr what limits it."""
     for line in advice(one for row in rows for one in row.pods):
         click.echo(line)
@@ -61,11 +61,11 @@ HEAD: Final = ("NAMESPACE", "WORKLOAD", "PROTECTION", "REASON", "PODS", "CURRENC
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class WorkloadRow:
     """A workload and its Pods, the worst first."""
 
     ref: Ref
-    pods: Sequence[PodStatus]
+    pods: Sequence[AssessedPod]
 
     @property
     def worst(self) -> Assessment:
@@ -96,12 +96,12 @@ class Row:
         )
 
 
-def rows_of(status: Status) -> list[Row]:
+def rows_of(status: StatusReport) -> list[WorkloadRow]:
     """Return a row for each workload, the worst first."""
-    workloads: dict[Ref, list[PodStatus]] = defaultdict(list)
+    workloads: dict[Ref, list[AssessedPod]] = defaultdict(list)
     for one in status.pods:
         workloads[one.workload].append(one)
-    rows = [Row(ref, sorted(pods, key=lambda one: _urgency(one.assessment))) for ref, pods in workloads.items()]
+    rows = [WorkloadRow(ref, sorted(pods, key=lambda one: _urgency(one.assessment))) for ref, pods in workloads.items()]
     return sorted(rows, key=lambda row: (row.urgency, row.ref.namespace, row.ref.kind, row.ref.name))
 
 
@@ -125,13 +125,13 @@ WORST_FIRST: Final = (
 )
 
 
-def document(status: Status) -> StatusDocument:
+def document(status: StatusReport) -> StatusDocument:
     """Return the status as JSON; docs/reference/status-output.md explains the fields."""
     pods = [pod_document(one) for one in status.pods]
     return {"summary": _counts(status.pods), "limits": list(status.limits), "pods": pods}
 
 
-def _counts(pods: Sequence[PodStatus]) -> SummaryDocument:
+def _counts(pods: Sequence[AssessedPod]) -> SummaryDocument:
     found = [one.assessment for one in pods]
     protections = Counter(one.protection for one in found)
     currencies = Counter(worst_currency(one) for one in found if one.currencies)
@@ -143,7 +143,7 @@ def _counts(pods: Sequence[PodStatus]) -> SummaryDocument:
     }
 
 
-def summary(pods: Sequence[PodStatus], of: str = "") -> str:
+def summary(pods: Sequence[AssessedPod], of: str = "") -> str:
     """Return the whole in one line; `of`: the workload or Secret, if it is not all."""
     found = [one.assessment for one in pods]
     if not found:
@@ -166,7 +166,7 @@ def summary(pods: Sequence[PodStatus], of: str = "") -> str:
 _NOT_CURRENT: Final = (Currency.SKEWED, Currency.OUTDATED, Currency.UNCERTAIN)
 
 
-def pod_document(one: PodStatus) -> PodDocument:
+def pod_document(one: AssessedPod) -> PodDocument:
     """Return a Pod as JSON."""
     found = one.assessment
     return {
@@ -191,6 +191,6 @@ def pod_document(one: PodStatus) -> PodDocument:
     }
 
 
-def _finding_document(one: Finding) -> FindingDocument:
+def _finding_document(one: ContainerFinding) -> FindingDocument:
     found: FindingDocument = {"finding": one.finding, "container": one.container}
     return {**found, "detail": one.detail} if one.detail else found

@@ -16,7 +16,7 @@ from injector.core.rollout import Ref
 from injector.core.secret_names import is_secret_name
 from injector.kube import workload_target
 from injector.kube.errors import ForbiddenError, NotFoundError
-from injector.rotation.status import Selection, Status, read_status
+from injector.rotation.status import StatusReport, StatusSelection, read_status
 from injector.rotation.story import read_story
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _SECRET_KINDS: Final = frozenset({"secret", "secrets"})
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StatusTarget:
     """An argument: a Secret, or a workload with its kind, which is None for one of another API group."""
 
     label: str
@@ -38,7 +38,7 @@ class Target:
     resource: Resource | None = None
 
 
-def parse(text: str) -> Target:
+def parse(text: str) -> StatusTarget:
     """Return the object in an argument.
 
     Raises:
@@ -51,22 +51,22 @@ def parse(text: str) -> Target:
         expected = f"{workload_target.EXPECTED}, KIND.GROUP/NAME of another controller, or secret/NAME"
         raise click.UsageError(f"invalid target {redact(text)}: expected {expected}")
     if found is None:
-        return Target(text, kind, name)
-    return Target(text, found.resource.kind, name, found.resource)
+        return StatusTarget(text, kind, name)
+    return StatusTarget(text, found.resource.kind, name, found.resource)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The state of what was requested. `show` writes it in a format; `is_unknown`: nothing could be determined."""
 
-    status: Status
+    status: StatusReport
     show: Callable[[str], None]
     is_unknown: bool = False
 
 
 def nothing(why: str) -> Answer:
     """Return the state without any Pod."""
-    status = Status((), (why,))
+    status = StatusReport((), (why,))
     return Answer(status, partial(report.show, status, with_namespace=False))
 
 
@@ -75,7 +75,7 @@ class View:
     """What to show: a namespace (None: all), or one object of it. `ended`: also Pods that have ended or are ending."""
 
     namespace: str | None
-    target: Target | None = None
+    target: StatusTarget | None = None
     ended: bool = False
 
     async def read(self, api: Api) -> Answer:
@@ -86,7 +86,7 @@ class View:
         """
         now = int(time.time())
         if self.target is None or self.namespace is None:
-            status = await read_status(api, self.namespace, now, Selection(ended=self.ended))
+            status = await read_status(api, self.namespace, now, StatusSelection(ended=self.ended))
             return Answer(status, partial(report.show, status, with_namespace=self.namespace is None))
         if self.target.kind.lower() in _SECRET_KINDS:
             return await self._secret(api, SecretRef(self.namespace, self.target.name), now)
@@ -100,8 +100,8 @@ class View:
         is_unknown = not is_readable and not story.keys
         return Answer(story.status, partial(secret.show, story, now=now), is_unknown=is_unknown)
 
-    async def _workload(self, api: Api, target: Target, namespace: str, now: int) -> Answer:
-        selected = Selection(workload=Ref(target.kind, namespace, target.name), ended=self.ended)
+    async def _workload(self, api: Api, target: StatusTarget, namespace: str, now: int) -> Answer:
+        selected = StatusSelection(workload=Ref(target.kind, namespace, target.name), ended=self.ended)
         status = await read_status(api, namespace, now, selected)
         is_unknown = False
         if not status.pods and target.resource is not None:

@@ -58,10 +58,10 @@ def watch(connect: Connect, view: View, output: str, interval: float) -> Answer:
     """
     last: list[Answer] = []
     is_live = is_terminal(sys.stdout)
-    screen = Table(with_namespace=view.namespace is None, is_wide=output == "wide") if is_live else Lines(output)
+    screen = StatusTable(with_namespace=view.namespace is None, is_wide=output == "wide") if is_live else Lines(output)
     try:
         with interrupt_on_termination(), ExitStack() as display:
-            if isinstance(screen, Table):
+            if isinstance(screen, StatusTable):
                 display.enter_context(live_display(sys.stdout, screen.rendered))
             connection.run(connect, lambda api: _poll(api, view, screen, interval, last))
     except KeyboardInterrupt:
@@ -122,7 +122,7 @@ class Lines:
         click.echo(f"note: {escaped(line)}", err=True)
 
 
-class Table:
+class StatusTable:
     """Shows the worst workloads, as many as fit."""
 
     def __init__(self, *, with_namespace: bool, is_wide: bool) -> None:

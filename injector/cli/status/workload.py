@@ -17,8 +17,8 @@ from injector.words import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from injector.core.assessment import Assessment, Currency, Finding, ProtectionReason
-    from injector.rotation.status import Status
+    from injector.core.assessment import Assessment, ContainerFinding, Currency, ProtectionReason
+    from injector.rotation.status import StatusReport
 
 _HEAD: Final = ("POD", "CONTAINER", "PROTECTION", "REASON", "CURRENCY", "FINDINGS")
 
@@ -30,10 +30,10 @@ class _Container:
     name: str
     reason: ProtectionReason | None = None
     currency: Currency | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[ContainerFinding, ...] = ()
 
 
-def show(label: str, status: Status, output: str) -> None:
+def show(label: str, status: StatusReport, output: str) -> None:
     """Write the containers of a workload to stdout; `label`: the workload as the user named it."""
     if output == "json":
         pods = [
@@ -72,7 +72,7 @@ def _containers(found: Assessment) -> list[_Container]:
     for key in found.currencies:
         for container, currency in key.by_container:
             currencies[container].append(currency)
-    findings: dict[str, list[Finding]] = defaultdict(list)
+    findings: dict[str, list[ContainerFinding]] = defaultdict(list)
     for one in found.findings:
         findings[one.container].append(one)
     order = dict.fromkeys(

@@ -18,10 +18,10 @@ from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from injector.lint.template import Workload
+    from injector.lint.template import TemplateOwner
 
 
-def _on_workload(workload: Workload) -> Iterator[Hit]:
+def _on_workload(workload: TemplateOwner) -> Iterator[Hit]:
     missing = [
         name
         for name in names.REQUEST_ANNOTATIONS
@@ -87,7 +87,7 @@ spec:
 )
 
 
-def _not_enabled(workload: Workload) -> Iterator[Hit]:
+def _not_enabled(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         if not requests_token(template.annotations) or has_placeholder(template.annotations.enabled or ""):
             continue
@@ -116,7 +116,7 @@ NOT_ENABLED: Final = Rule(
 )
 
 
-def _unquoted(workload: Workload) -> Iterator[Hit]:
+def _unquoted(workload: TemplateOwner) -> Iterator[Hit]:
     metadata = [
         *((above.path, above.annotations, above.labels) for above in workload.above),
         *(((*view.path, "metadata"), view.raw_annotations, view.labels) for view in workload.templates),
@@ -161,7 +161,7 @@ UNQUOTED_ANNOTATION: Final = Rule(
 )
 
 
-def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
+def _problems(workload: TemplateOwner, reason: Reason) -> Iterator[Hit]:
     """Yield the problems that the core would deny for `reason`, with its messages."""
     for template in workload.templates:
         for problem in template.problems:
@@ -171,10 +171,10 @@ def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
 
 def _invalid(
     reason: Reason, field: str, is_valid: Callable[[str], bool], what: str
-) -> Callable[[Workload], Iterator[Hit]]:
+) -> Callable[[TemplateOwner], Iterator[Hit]]:
     """A check of one field of every reference to a Secret, in annotations and in variables."""
 
-    def check(workload: Workload) -> Iterator[Hit]:
+    def check(workload: TemplateOwner) -> Iterator[Hit]:
         yield from _problems(workload, reason)
         for _, entry in workload.entries():
             ref = entry.decoded.secret
@@ -225,7 +225,7 @@ BAD_SECRET_KEY: Final = Rule(
 )
 
 
-def _not_allowed(workload: Workload) -> Iterator[Hit]:
+def _not_allowed(workload: TemplateOwner) -> Iterator[Hit]:
     yield from _problems(workload, Reason.SECRET_NOT_ALLOWED)
     for template in workload.templates:
         if template.more_problems:
@@ -250,7 +250,7 @@ SECRET_NOT_ALLOWED: Final = Rule(
 )
 
 
-def _unknown_containers(workload: Workload) -> Iterator[Hit]:
+def _unknown_containers(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         spec = template.pod.spec if template.pod is not None else None
         if template.request is None or spec is None or not template.request.app_containers.from_pod:
@@ -282,7 +282,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
 )
 
 
-def _malformed(workload: Workload) -> Iterator[Hit]:
+def _malformed(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         # Custom resources may have templates of another form: only those with annotations of Dapr are checked.
         if template.flaw is not None and any(name in template.raw_annotations for name in names.REQUEST_ANNOTATIONS):

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from injector.lint.files import FileSet
     from injector.lint.location import Location
-    from injector.lint.template import Workload
+    from injector.lint.template import TemplateOwner
 
 
-def _unknown(workload: Workload) -> Iterator[Hit]:
+def _unknown(workload: TemplateOwner) -> Iterator[Hit]:
     for path, found in (
         *(((*above.path, "annotations"), above.annotations) for above in workload.above),
         *(((*view.path, "metadata", "annotations"), view.raw_annotations) for view in workload.templates),

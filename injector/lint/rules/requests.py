@@ -14,10 +14,10 @@ from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from injector.lint.template import Workload
+    from injector.lint.template import TemplateOwner
 
 
-def _blank(workload: Workload) -> Iterator[Hit]:
+def _blank(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         for name in blank_secrets(template.annotations) if enabled(template.annotations) is Enabled.TRUE else ():
             yield Hit(template.annotation(name), f"{name} {COUNTS_AS_ABSENT}: no token is requested")
@@ -39,7 +39,7 @@ BLANK_ANNOTATION: Final = Rule(
 )
 
 
-def _renamed(workload: Workload) -> Iterator[Hit]:
+def _renamed(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         spec = template.pod.spec if template.pod is not None else None
         for place in renamed_sidecars(spec) if spec is not None else ():
@@ -73,7 +73,7 @@ RENAMED_SIDECAR: Final = Rule(
 )
 
 
-def _keyless(workload: Workload) -> Iterator[Hit]:
+def _keyless(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         for variable, ref in template.from_dapr:
             if ref.key == ref.name and f"{ref.name}:" not in (template.annotations.dapr_env_from_secret or ""):

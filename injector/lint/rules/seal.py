@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from injector.core.model import ListName
     from injector.lint.location import Path
-    from injector.lint.template import Entry, TemplateView, Workload
+    from injector.lint.template import TemplateOwner, TemplateView, TokenEntry
 
 
-def _readers(workload: Workload) -> Iterator[Hit]:
+def _readers(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         request, spec = template.request, template.sealing
         if request is None or spec is None or not (request.seal or template.sealed):
@@ -33,7 +33,7 @@ def _readers(workload: Workload) -> Iterator[Hit]:
             yield Hit((*template.path, "spec", *_place(reader)), f"{state} {shown.advice}")
 
 
-def _place(reader: seal.Reader) -> Path:
+def _place(reader: seal.KeyReader) -> Path:
     inside: Path = () if reader.entry is None else (reader.kind.value, reader.entry)
     return (reader.list_name, reader.index, *inside)
 
@@ -80,7 +80,7 @@ OTHER_READER: Final = Rule(
 )
 
 
-def _not_sealed(workload: Workload) -> Iterator[Hit]:
+def _not_sealed(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         if not has_placeholder(template.annotations.seal or ""):
             for message in unsealed_requests(template.annotations, template.policy):
@@ -104,7 +104,7 @@ SEAL_WITHOUT_EFFECT: Final = Rule(
 )
 
 
-def _broken(workload: Workload) -> Iterator[Hit]:
+def _broken(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         if template.sealed:
             yield from _unsealed_readers(template)
@@ -127,7 +127,7 @@ def _parts(template: TemplateView) -> Iterator[Path]:
     yield from (entry.path for _, entry in template.entries() if _is_from_seal(entry))
 
 
-def _is_from_seal(entry: Entry) -> bool:
+def _is_from_seal(entry: TokenEntry) -> bool:
     return entry.decoded.file is not None and entry.decoded.file.is_from_seal
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from injector.core.containers import Place
     from injector.core.plan import Change
     from injector.lint.location import Path
-    from injector.lint.template import ContainerView, TemplateView, Workload
+    from injector.lint.template import ContainerView, TemplateOwner, TemplateView
 
 _EVERY: Final = AppContainers(every=True, from_pod=False)
 
@@ -27,7 +27,7 @@ def _path(template: TemplateView, place: Place) -> Path:
     return (*template.path, "spec", place.list_name, place.index)
 
 
-def _without_token(workload: Workload) -> Iterator[Hit]:
+def _without_token(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         if _has_chosen(template):
             continue
@@ -90,7 +90,7 @@ APP_WITHOUT_TOKEN: Final = Rule(
 )
 
 
-def _open_sidecar(workload: Workload) -> Iterator[Hit]:
+def _open_sidecar(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         if _is_given_token(template):
             continue
@@ -139,7 +139,7 @@ SIDECAR_WITHOUT_TOKEN: Final = Rule(
 )
 
 
-def _with_other_token(workload: Workload) -> Iterator[Hit]:
+def _with_other_token(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         plan = template.planned(_EVERY)
         for kept in plan.kept if plan is not None else ():
@@ -171,7 +171,7 @@ APP_WITH_OTHER_TOKEN: Final = Rule(
 )
 
 
-def _under_watchdog(workload: Workload) -> Iterator[Hit]:
+def _under_watchdog(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         sidecars = [container for container in template.containers if container.is_sidecar]
         if enabled(template.annotations) is not Enabled.TRUE or not all(found.is_init for found in sidecars):

@@ -15,14 +15,14 @@ from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, refere
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from injector.lint.template import ContainerView, Entry, Workload
+    from injector.lint.template import ContainerView, TemplateOwner, TokenEntry
 
 
-def _of(container: ContainerView, entry: Entry) -> str:
+def _of(container: ContainerView, entry: TokenEntry) -> str:
     return f"{entry.variable} of container {label(container.name)}"
 
 
-def _clear_text(workload: Workload) -> Iterator[Hit]:
+def _clear_text(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         for message in decision.clear_text_tokens(template.annotations):
             yield Hit(template.annotation(names.DAPR_ENV), message)
@@ -53,7 +53,7 @@ CLEAR_TEXT_TOKEN: Final = Rule(
 )
 
 
-def _optional(workload: Workload) -> Iterator[Hit]:
+def _optional(workload: TemplateOwner) -> Iterator[Hit]:
     for container, entry in workload.entries():
         if entry.decoded.optional:
             source = entry.decoded.ref.kind.value if entry.decoded.ref is not None else ""
@@ -79,7 +79,7 @@ OPTIONAL_REFERENCE: Final = Rule(
 )
 
 
-def _empty(workload: Workload) -> Iterator[Hit]:
+def _empty(workload: TemplateOwner) -> Iterator[Hit]:
     for container, entry in workload.entries():
         decoded = entry.decoded
         may_be_empty = decoded.may_be_empty and not entry.is_sealed
@@ -108,7 +108,7 @@ EMPTY_TOKEN: Final = Rule(
 )
 
 
-def _env_from(workload: Workload) -> Iterator[Hit]:
+def _env_from(workload: TemplateOwner) -> Iterator[Hit]:
     for template in workload.templates:
         keys: dict[str, list[str]] = {}
         for ref in sorted(template.token_names, key=lambda ref: (ref.name, ref.key)):
@@ -156,7 +156,7 @@ TOKEN_BY_ENV_FROM: Final = Rule(
 )
 
 
-def _duplicate(workload: Workload) -> Iterator[Hit]:
+def _duplicate(workload: TemplateOwner) -> Iterator[Hit]:
     for container, entry in workload.entries():
         if entry.is_last and (last := container.env.get(entry.variable)) is not None and last.copies > 1:
             yield Hit(entry.path, f"{_of(container, entry)} is there {last.copies} times; this one, the last, counts")
@@ -178,7 +178,7 @@ DUPLICATE_VARIABLE: Final = Rule(
 )
 
 
-def _after_use(workload: Workload) -> Iterator[Hit]:
+def _after_use(workload: TemplateOwner) -> Iterator[Hit]:
     for container, entry in workload.entries():
         use = container.env.first_use(entry.variable)
         if entry.is_last and use is not None:

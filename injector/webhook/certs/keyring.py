@@ -68,7 +68,7 @@ class Keyring:
         return (self.signing.anchor, *next_ca, *self.previous)
 
 
-class _State(msgspec.Struct, frozen=True, rename="camel"):
+class _StateFile(msgspec.Struct, frozen=True, rename="camel"):
     """`state.json`."""
 
     settle_seconds: float
@@ -116,7 +116,7 @@ def read(secret: Mapping[str, Any]) -> Keyring | None:
 
 def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
     """Return the Secret with `ring`. All other keys and metadata stay, including a request to rotate."""
-    state = _State(
+    state = _StateFile(
         settle_seconds=ring.delays.settle_time.total_seconds(),
         leaf_lifetime_seconds=ring.delays.leaf_lifetime.total_seconds(),
         published=ring.published,
@@ -166,10 +166,10 @@ def _authority(content: Mapping[str, bytes], keys: tuple[str, str]) -> Authority
         raise ForeignSecretError(f"{keys[0]} with {keys[1]} {error}") from None
 
 
-def _state(content: bytes) -> _State:
+def _state(content: bytes) -> _StateFile:
     try:
-        state = msgspec.json.decode(content, type=_State)
-        return _State(
+        state = msgspec.json.decode(content, type=_StateFile)
+        return _StateFile(
             settle_seconds=_bounded(state.settle_seconds),
             leaf_lifetime_seconds=_bounded(state.leaf_lifetime_seconds),
             published=state.published and state.published.astimezone(UTC),

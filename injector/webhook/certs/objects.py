@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import MUTATING_WEBHOOKS, REQUEST_TIMEOUT_SECONDS, SECRETS, VALIDATING_WEBHOOKS
-from injector.kube.watch import ObjectWatch, Source
+from injector.kube.watch import ObjectWatch, WatchCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ SECOND_MUTATING: Final = "second-mutating"
 VALIDATING: Final = "validating"
 
 
-class Calls(Source, Protocol):
+class Calls(WatchCalls, Protocol):
     """The calls of `OwnObjects`; `client.Api` has them, which only the command line may import."""
 
     skew_seconds: float

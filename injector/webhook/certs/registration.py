@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WebhookEntry:
     """An entry (webhook) of a configuration, and the CAs in its caBundle."""
 
     name: str
@@ -45,7 +45,7 @@ class Registration:
 
     uid: str
     version: str  # metadata.resourceVersion
-    entries: tuple[Entry, ...]
+    entries: tuple[WebhookEntry, ...]
 
     def trusts(self, anchor: Anchor) -> bool:
         """Whether all entries trust this CA; true without entries, because the API server then never calls."""
@@ -73,7 +73,7 @@ def body(registration: Registration, anchors: Iterable[Anchor]) -> Object:
     }
 
 
-def _entry(entry: Mapping[str, Any]) -> Entry:
+def _entry(entry: Mapping[str, Any]) -> WebhookEntry:
     config = entry.get("clientConfig") or {}
     service, text = config.get("service"), str(config.get("caBundle") or "")
     try:
@@ -81,4 +81,4 @@ def _entry(entry: Mapping[str, Any]) -> Entry:
     except (binascii.Error, ValueError):
         anchors, pure = (), False
     host = f"{service.get('name')}.{service.get('namespace')}.svc" if service else ""
-    return Entry(str(entry["name"]), host, anchors, pure)
+    return WebhookEntry(str(entry["name"]), host, anchors, pure)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from injector.kube.watch import ObjectWatch
     from injector.webhook.certs.authority import Anchor
     from injector.webhook.certs.objects import OwnObjects
-    from injector.webhook.certs.registration import Entry, Registration
+    from injector.webhook.certs.registration import Registration, WebhookEntry
 
 
 class Trust:
@@ -78,14 +78,14 @@ class Trust:
             return ""
         return f"no entry of {', '.join(copy.what for copy in objects.mutating)} calls {self._names[0]}"
 
-    def _entries(self, copies: Iterable[ObjectWatch]) -> list[Entry]:
+    def _entries(self, copies: Iterable[ObjectWatch]) -> list[WebhookEntry]:
         found = [self.registration(copy, copy.object) for copy in copies if copy.object is not None]
         return [entry for each in found for entry in each.entries]
 
-    def _is_own(self, entry: Entry) -> bool:
+    def _is_own(self, entry: WebhookEntry) -> bool:
         return not entry.service or entry.service in self._names
 
-    def _do_trust(self, objects: OwnObjects, anchor: Anchor, is_meant: Callable[[Entry], bool]) -> bool:
+    def _do_trust(self, objects: OwnObjects, anchor: Anchor, is_meant: Callable[[WebhookEntry], bool]) -> bool:
         return any(map(is_meant, self._entries(objects.mutating))) and all(
             entry.trusts(anchor) for entry in self._entries(objects.configurations) if is_meant(entry)
         )

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from injector.check.catalogue import BY_WORD
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.check.runner import run
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def outcome(
     """Return what a check finds, as the command runs it."""
 
     async def within() -> Outcome:
-        (found,) = await run([BY_WORD[name]], Reader(api, namespace, now, expected))
+        (found,) = await run([BY_WORD[name]], ClusterReader(api, namespace, now, expected))
         return found.outcome
 
     return asyncio.run(within())

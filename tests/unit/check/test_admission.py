@@ -10,7 +10,7 @@ import pytest
 from injector.check import canary
 from injector.check.catalogue import BY_WORD
 from injector.check.model import Outcome, Result
-from injector.check.reader import Expectations, Reader
+from injector.check.reader import ClusterReader, Expectations
 from injector.check.runner import run
 from injector.kube.errors import ForbiddenError, Refusal, UnauthorizedError, UnavailableError
 from tests.fake_cluster import store
@@ -51,7 +51,7 @@ def cluster(entry: Json | None = None, labels: dict[str, str] | None = None, nam
 
 def found_by(name: str, api: StoreApi, wanted: Expectations | None = None, installation: str | None = "d") -> Outcome:
     async def within() -> Outcome:
-        (finding,) = await run([BY_WORD[name]], Reader(api, installation, NOW, wanted))
+        (finding,) = await run([BY_WORD[name]], ClusterReader(api, installation, NOW, wanted))
         return finding.outcome
 
     return asyncio.run(within())

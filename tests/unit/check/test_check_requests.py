@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from injector.check.catalogue import CHECKS
 from injector.check.model import Category
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.check.rights import CHECK_CANARY, CHECK_CLUSTER, CHECK_DAPR, CHECK_NAMESPACE
 from injector.check.runner import run
 from injector.kube.resources import CERTIFICATES
@@ -94,7 +94,7 @@ def test_permissions_for_check_are_those_that_checks_request() -> None:
     api = RecordingApi(cluster(), replicas={"1": 1, "2": 1})
     checks = [one for one in CHECKS if one.category is not Category.RIGHTS or one.name == "webhook-rights"]
 
-    asyncio.run(run(checks, Reader(api, None, NOW)))
+    asyncio.run(run(checks, ClusterReader(api, None, NOW)))
 
     needs = (*CHECK_CLUSTER, *CHECK_NAMESPACE, *CHECK_DAPR, *CHECK_CANARY)
     named = {(verb, need.what) for need in needs for verb in need.verbs}

@@ -18,7 +18,7 @@ from tests.unit.check.installed import InstalledApi
 from tests.unit.check.sound_webhook import NAME, READY, forbidding, installed, messages, pod
 
 if TYPE_CHECKING:
-    from injector.check.reader import Reader
+    from injector.check.reader import ClusterReader
 
 Json = dict[str, Any]
 HOUR = 3600
@@ -36,7 +36,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes | str]:
     """The certificate of each Pod by its name, or why it cannot be read."""
     by_pod: dict[str, bytes | str] = {}
 
-    async def certificate(_: Reader, pod: Json) -> x509.Certificate:
+    async def certificate(_: ClusterReader, pod: Json) -> x509.Certificate:
         answer = by_pod[pod["metadata"]["name"]]
         if isinstance(answer, str):
             raise UnavailableError("read the certificate", why=answer)

@@ -10,7 +10,7 @@ import pytest
 
 from injector.check.catalogue import BY_WORD
 from injector.check.model import Category
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.check.runner import run
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import NOW
@@ -43,7 +43,7 @@ def test_null_anywhere_raises_nothing(key: tuple[str, str, str]) -> None:
             for part in path[:-1]:
                 parent = parent[part]
             parent[path[-1]] = None
-            found = await run(CHECKS, Reader(InstalledApi(Store(objects={**sound, key: odd})), None, NOW))
+            found = await run(CHECKS, ClusterReader(InstalledApi(Store(objects={**sound, key: odd})), None, NOW))
             assert len(found) == len(CHECKS), path
 
     asyncio.run(run_all())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import PODS, SECRETS
 from tests.fake_cluster.store import Store
@@ -44,7 +44,7 @@ def test_secrets_are_requested_as_metadata() -> None:
     api = RecordingApi(store())
 
     async def read() -> None:
-        reader = Reader(api, None, 0)
+        reader = ClusterReader(api, None, 0)
         await reader.list(SECRETS, "n")
         await reader.get(SECRETS, "s", "n")
         assert await reader.get(SECRETS, "missing", "n") is None
@@ -57,7 +57,7 @@ def test_secrets_are_requested_as_metadata() -> None:
 
 def test_managed_fields_are_kept_of_secrets_only() -> None:
     async def read() -> tuple[list[Object], list[Object]]:
-        reader = Reader(InstalledApi(store()), None, 0)
+        reader = ClusterReader(InstalledApi(store()), None, 0)
         return await reader.list(SECRETS), await reader.list(PODS)
 
     (secret,), (pod,) = asyncio.run(read())
@@ -70,7 +70,7 @@ def test_equal_reads_are_one_request_and_one_error() -> None:
     api = RecordingApi(store(), forbidden="/pods")
 
     async def read() -> None:
-        reader = Reader(api, None, 0)
+        reader = ClusterReader(api, None, 0)
         for _ in range(2):
             with pytest.raises(ForbiddenError):
                 await reader.list(PODS)

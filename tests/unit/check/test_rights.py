@@ -11,7 +11,7 @@ import pytest
 
 from injector.check.catalogue import CHECKS
 from injector.check.model import Category, Result
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.check.rights import INSTALLED_KINDS
 from injector.check.runner import run
 from injector.kube.client import Api
@@ -185,7 +185,7 @@ def test_all_permissions_pass_over_http(tmp_path: Path) -> None:
         async with await Api.from_kubeconfig(str(kubeconfig)) as api:
             return [
                 one.result
-                for one in await run([one for one in RIGHTS if one.name in OF_COMMANDS], Reader(api, None, 0))
+                for one in await run([one for one in RIGHTS if one.name in OF_COMMANDS], ClusterReader(api, None, 0))
             ]
 
     with ApiServer(folder=tmp_path) as server:

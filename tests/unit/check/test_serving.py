@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.check.serving import served_certificate
 from injector.kube.errors import UnavailableError
 from tests.unit.check.certificates import forwarding, self_signed
@@ -42,7 +42,7 @@ async def certificate(context: ssl.SSLContext | None, pod: dict[str, Any]) -> x5
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
     async with server, served(forwarding(port)) as api_port, api_at(api_port) as api:
-        reader = Reader(api, None, 0)
+        reader = ClusterReader(api, None, 0)
         first = await served_certificate(reader, pod)
         assert await served_certificate(reader, pod) is first
         return first

@@ -9,7 +9,7 @@ import pytest
 
 from injector.check.catalogue import BY_WORD
 from injector.check.model import Result
-from injector.check.reader import Reader
+from injector.check.reader import ClusterReader
 from injector.check.runner import run
 from injector.kube.resources import SECRETS
 from injector.times import rfc3339
@@ -79,7 +79,7 @@ def test_secrets_and_pods_are_listed_once_and_without_values() -> None:
     foreign = {"metadata": {"namespace": "shop", "name": "foreign", "labels": None}}
     store = cluster(secret(), foreign)
 
-    asyncio.run(run([BY_WORD[name] for name in CHECKS], Reader(Recorder(store), None, NOW)))
+    asyncio.run(run([BY_WORD[name] for name in CHECKS], ClusterReader(Recorder(store), None, NOW)))
 
     assert len(accepted) == 1
     assert "PartialObjectMetadataList" in accepted[0]

@@ -9,8 +9,8 @@ import pytest
 
 from injector.check.catalogue import BY_WORD, CHECKS
 from injector.check.model import Category, Check, Outcome, Result, failed, unknown
-from injector.check.reader import Reader
-from injector.check.runner import Finding, run_until_sound
+from injector.check.reader import ClusterReader
+from injector.check.runner import CheckResult, run_until_sound
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import NOW
 from tests.unit.check.installed import MUTATING, NAME, InstalledApi, installed
@@ -43,12 +43,12 @@ class CountingApi(InstalledApi):
 
 def wait(
     checks: Sequence[Check], api: InstalledApi, seconds: float = 600
-) -> tuple[tuple[Finding, ...], list[Sequence[Finding]]]:
+) -> tuple[tuple[CheckResult, ...], list[Sequence[CheckResult]]]:
     """Return the findings of the end, and those after each round that was not the last one."""
-    rounds: list[Sequence[Finding]] = []
+    rounds: list[Sequence[CheckResult]] = []
     found = run_until_sound(
         checks,
-        lambda: Reader(api, None, NOW),
+        lambda: ClusterReader(api, None, NOW),
         wait_seconds=seconds,
         waiting=lambda found, _left: rounds.append(found),
     )
@@ -71,11 +71,11 @@ class Planned:
 
     def __init__(self, **plans: str) -> None:
         self.calls: list[str] = []
-        self.readers: list[Reader] = []
+        self.readers: list[ClusterReader] = []
         self.checks = [self._check(name, list(plan)) for name, plan in plans.items()]
 
     def _check(self, name: str, plan: list[str]) -> Check:
-        async def run(reader: Reader) -> Outcome:
+        async def run(reader: ClusterReader) -> Outcome:
             self.calls.append(name)
             self.readers.append(reader)
             word = plan.pop(0) if len(plan) > 1 else plan[0]

@@ -10,15 +10,15 @@ from injector.core.assessment import (
     PROTECTIONS,
     SEVERITIES,
     Assessment,
+    ContainerFinding,
     Currency,
-    Finding,
     KeyCurrency,
     PodFinding,
     ProtectionReason,
 )
 from injector.core.ownership import SecretKey
 from injector.core.rollout import Ref
-from injector.rotation.status import PodStatus, Status
+from injector.rotation.status import AssessedPod, StatusReport
 
 SCOPE: Final = Scope(context="production-eu-central-1", namespace=None, at=1_800_000_000)
 LIMIT: Final = (
@@ -35,13 +35,13 @@ def pod(
     *,
     reason: ProtectionReason = ProtectionReason.REFERENCE,
     currency: Currency | None = None,
-    findings: tuple[Finding, ...] = (),
-) -> PodStatus:
+    findings: tuple[ContainerFinding, ...] = (),
+) -> AssessedPod:
     """A Pod of a Deployment."""
     key = SecretKey(namespace, "dapr-api-token", "token")
     containers = ("daprd",) if currency not in {None, Currency.CURRENT} else ()
     protection = PROTECTIONS[reason]
-    return PodStatus(
+    return AssessedPod(
         Ref("Deployment", namespace, workload),
         Assessment(
             namespace=namespace,
@@ -56,7 +56,7 @@ def pod(
     )
 
 
-def cluster(workloads: int = 300, namespaces: int = 40, replicas: int = 3, *, sound: bool = False) -> Status:
+def cluster(workloads: int = 300, namespaces: int = 40, replicas: int = 3, *, sound: bool = False) -> StatusReport:
     """A cluster in which most Pods are sound, and every reason, currency and finding occurs."""
     pods = []
     for number in range(workloads):
@@ -67,8 +67,8 @@ def cluster(workloads: int = 300, namespaces: int = 40, replicas: int = 3, *, so
             currency = tuple(Currency)[number // 10 % len(Currency)] if kind == 2 else Currency.CURRENT
             finding = tuple(PodFinding)[number // 10 % len(PodFinding)]
             detail = next(iter(_AFFECTED)) if finding is PodFinding.DAPRD_ADVISORY else ""
-            findings = (Finding(finding=finding, container="daprd", detail=detail),) if kind == 3 else ()
+            findings = (ContainerFinding(finding=finding, container="daprd", detail=detail),) if kind == 3 else ()
             pods.append(
                 pod(f"team-{number % namespaces}", name, replica, reason=reason, currency=currency, findings=findings)
             )
-    return Status(tuple(pods), ())
+    return StatusReport(tuple(pods), ())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from injector.cli.manifests import files
-from injector.cli.manifests.files import Source, UnreadableError, blocks, find
+from injector.cli.manifests.files import InputSource, UnreadableError, blocks, find
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def found(*arguments: str, exclude: tuple[str, ...] = ()) -> tuple[list[str], li
     return names, message
 
 
-def why_not(source: Source) -> str:
+def why_not(source: InputSource) -> str:
     with pytest.raises(UnreadableError) as caught:
         list(blocks(source))
     return str(caught.value)
@@ -122,7 +122,7 @@ def test_name_that_is_not_text_can_be_printed(folder: Path) -> None:
 
 def test_text_comes_in_blocks_with_its_line_ends(folder: Path) -> None:
     (folder / "a.yaml").write_bytes(b"a: 1\r\n" * 30_000)
-    pieces = list(blocks(Source("a.yaml", folder / "a.yaml")))
+    pieces = list(blocks(InputSource("a.yaml", folder / "a.yaml")))
     assert len(pieces) > 1
     assert "".join(pieces) == "a: 1\r\n" * 30_000
 
@@ -130,22 +130,22 @@ def test_text_comes_in_blocks_with_its_line_ends(folder: Path) -> None:
 def test_file_that_cannot_be_read_is_reported_in_a_line(folder: Path) -> None:
     (folder / "binary").write_bytes(b"\x00\x01\x02")
     (folder / "latin").write_bytes(b"a: \xe4")
-    assert why_not(Source("x", folder / "absent")) == "no such file or directory"
-    assert why_not(Source("x", folder)) == "is a directory"
-    assert why_not(Source("x", folder / "binary")) == "binary, not YAML or JSON"
-    assert why_not(Source("x", folder / "latin")) == "not UTF-8 text"
+    assert why_not(InputSource("x", folder / "absent")) == "no such file or directory"
+    assert why_not(InputSource("x", folder)) == "is a directory"
+    assert why_not(InputSource("x", folder / "binary")) == "binary, not YAML or JSON"
+    assert why_not(InputSource("x", folder / "latin")) == "not UTF-8 text"
 
 
 def test_a_very_large_file_is_not_read(folder: Path) -> None:
     with (folder / "large.yaml").open("wb") as file:
         file.truncate(200 * 1024 * 1024)
-    assert why_not(Source("x", folder / "large.yaml")) == "larger than 64 MiB, the limit for a manifest"
+    assert why_not(InputSource("x", folder / "large.yaml")) == "larger than 64 MiB, the limit for a manifest"
 
 
 def test_standard_input_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_FILE", 10)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: 1\n" * 3)))
-    assert "larger than" in why_not(Source("<stdin>", None))
+    assert "larger than" in why_not(InputSource("<stdin>", None))
 
 
 def test_url_is_not_read_and_the_error_names_curl() -> None:
@@ -156,9 +156,9 @@ def test_url_is_not_read_and_the_error_names_curl() -> None:
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf_16_file_is_named_as_such(folder: Path, encoding: str) -> None:
     (folder / "a.yaml").write_bytes("\ufeffa: 1\n".encode(encoding))
-    assert why_not(Source("a.yaml", folder / "a.yaml")).startswith("UTF-16 text, as `>` of PowerShell writes it")
+    assert why_not(InputSource("a.yaml", folder / "a.yaml")).startswith("UTF-16 text, as `>` of PowerShell writes it")
 
 
 def test_utf_16_on_standard_input_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\ufeffa: 1\n".encode("utf-16-le"))))
-    assert why_not(Source("<stdin>", None)).startswith("UTF-16 text")
+    assert why_not(InputSource("<stdin>", None)).startswith("UTF-16 text")

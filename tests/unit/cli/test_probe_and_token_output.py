@@ -9,7 +9,7 @@ import pytest
 
 from injector.cli.main import main
 from injector.cli.probe import report as probe_report
-from injector.core.exposure import Answer, Exposure, ExposureFinding, PortResult, ProbeReport, ProbeVerdict, Purpose
+from injector.core.exposure import CallResult, Exposure, ExposureFinding, PortResult, ProbeReport, ProbeVerdict, Purpose
 from tests.unit.cli.output_page import OutputPage
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PAGE: Final = OutputPage("probe-and-token-output.md")
 
 
 def test_probe_prints_the_fields_of_the_page(capsys: Capture) -> None:
-    refused, served = Answer.REFUSED, Answer.SERVED
+    refused, served = CallResult.REFUSED, CallResult.SERVED
     reports = [
         ProbeReport("pod/a", failure="it is not running"),
         ProbeReport(
@@ -43,7 +43,7 @@ def test_probe_prints_the_fields_of_the_page(capsys: Capture) -> None:
 def test_probe_uses_the_words_of_the_page() -> None:
     assert PAGE.words("probe", "targets[].verdict") == set(ProbeVerdict)
     assert PAGE.words("probe", "targets[].ports[].purpose") - {"daprd"} == set(Purpose)
-    assert PAGE.words("probe", "targets[].ports[].without") == set(Answer)
+    assert PAGE.words("probe", "targets[].ports[].without") == set(CallResult)
     assert PAGE.words("probe", "targets[].findings[].finding") == set(Exposure)
 
 

@@ -10,7 +10,7 @@ import yaml  # type: ignore[import-untyped] # it brings no types
 from rich.console import Console
 
 from injector.cli.main import main
-from injector.cli.secret.progress import Table, lines, live_rows, message_of
+from injector.cli.secret.progress import ProgressTable, lines, live_rows, message_of
 from injector.core.rollout import (
     CANCELLED,
     UNCERTAIN,
@@ -199,7 +199,7 @@ def test_report_is_a_line_for_each_workload() -> None:
 
 
 def test_progress_without_terminal_is_one_line_per_change(capsys: Capture) -> None:
-    with Table() as table:
+    with ProgressTable() as table:
         for state in (State.NOT_STARTED, State.RESTARTING, State.RESTARTING, State.READY, State.READY):
             table.show(Progress(ref=WEB, state=state))
         table.note("a note")
@@ -261,7 +261,7 @@ def test_rows_of_the_live_table_are_not_made_at_each_change(monkeypatch: pytest.
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("LINES", "1000")
     count = 300
-    with Table() as table:
+    with ProgressTable() as table:
         for state in (State.PLANNED, State.RESTARTING, State.READY):
             for number in range(count):
                 table.show(Progress(ref=CountedRef("Deployment", "shop", f"w{number}"), state=state))

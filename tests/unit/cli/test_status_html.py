@@ -17,8 +17,8 @@ from injector.cli.status.html import Scope, show_html
 from injector.core.assessment import (
     PROTECTIONS,
     SEVERITIES,
+    ContainerFinding,
     Currency,
-    Finding,
     KeyCurrency,
     PodFinding,
     ProtectionReason,
@@ -26,7 +26,7 @@ from injector.core.assessment import (
 )
 from injector.core.ownership import SecretKey
 from injector.core.rollout import Ref
-from injector.rotation.status import PodStatus, Status
+from injector.rotation.status import AssessedPod, StatusReport
 from tests.fake_cluster.server import ApiServer
 from tests.property.work import TIMES, is_in_proportion, measured
 from tests.unit.cli.objects import namespace, pod
@@ -66,13 +66,13 @@ class Document(HTMLParser):
         self.texts.append(data)
 
 
-def report(capsys: Capture, status: Status, scope: Scope = SCOPE) -> str:
+def report(capsys: Capture, status: StatusReport, scope: Scope = SCOPE) -> str:
     show_html(status, scope)
     return capsys.readouterr().out
 
 
 def test_report_has_scope_summary_limits_and_every_pod(capsys: Capture) -> None:
-    status = Status(cluster(workloads=20, namespaces=4).pods, (LIMIT,))
+    status = StatusReport(cluster(workloads=20, namespaces=4).pods, (LIMIT,))
 
     found = Document(report(capsys, status))
 
@@ -85,7 +85,7 @@ def test_report_has_scope_summary_limits_and_every_pod(capsys: Capture) -> None:
 
 @pytest.mark.parametrize("reason", ProtectionReason)
 def test_reason_has_container_meaning_and_remedy(reason: ProtectionReason, capsys: Capture) -> None:
-    found = Document(report(capsys, Status((assessed("shop", "web", reason=reason),), ())))
+    found = Document(report(capsys, StatusReport((assessed("shop", "web", reason=reason),), ())))
 
     row = found.texts[found.texts.index(f"{PROTECTIONS[reason]}: {reason}") :]
     assert row[1] == "daprd"
@@ -96,7 +96,7 @@ def test_reason_has_container_meaning_and_remedy(reason: ProtectionReason, capsy
 
 @pytest.mark.parametrize("currency", Currency)
 def test_currency_has_secret_and_key(currency: Currency, capsys: Capture) -> None:
-    found = Document(report(capsys, Status((assessed("shop", "web", currency=currency),), ())))
+    found = Document(report(capsys, StatusReport((assessed("shop", "web", currency=currency),), ())))
 
     row = found.texts[found.texts.index(f"{currency}: Secret dapr-api-token, key token") :]
     assert (row[1] == "-") == (currency is Currency.CURRENT)
@@ -105,10 +105,10 @@ def test_currency_has_secret_and_key(currency: Currency, capsys: Capture) -> Non
 
 @pytest.mark.parametrize("finding", PodFinding)
 def test_finding_makes_a_workload_a_warning(finding: PodFinding, capsys: Capture) -> None:
-    findings = (Finding(finding=finding, container="web", detail="GO-1"),)
+    findings = (ContainerFinding(finding=finding, container="web", detail="GO-1"),)
 
     found = Document(
-        report(capsys, Status((assessed("shop", "web", findings=findings), assessed("shop", "sound")), ()))
+        report(capsys, StatusReport((assessed("shop", "web", findings=findings), assessed("shop", "sound")), ()))
     )
 
     row = found.texts[found.texts.index(f"{finding}: GO-1") :]
@@ -125,7 +125,7 @@ def test_errors_that_do_not_occur_are_counted(capsys: Capture) -> None:
 
 
 def test_cluster_without_dapr_has_no_table(capsys: Capture) -> None:
-    found = report(capsys, Status((), ()))
+    found = report(capsys, StatusReport((), ()))
 
     assert "No Pod uses Dapr." in found
     assert found.count("<section hidden>") == 2
@@ -161,7 +161,7 @@ def test_text_from_a_cluster_never_becomes_markup(text: str, capsys: Capture) ->
     assert re.fullmatch(r"[\n -~]*", shown)
 
 
-def hostile_status(text: str) -> Status:
+def hostile_status(text: str) -> StatusReport:
     """Return a status in which every field that comes from a cluster is this text."""
     base = assessed("shop", "web").assessment
     found = dataclasses.replace(
@@ -170,9 +170,9 @@ def hostile_status(text: str) -> Status:
         name=text,
         container=text,
         currencies=(KeyCurrency(key=SecretKey(text, text, text), currency=Currency.OUTDATED, containers=(text, text)),),
-        findings=(Finding(finding=PodFinding.EXPOSED, container=text, detail=text),),
+        findings=(ContainerFinding(finding=PodFinding.EXPOSED, container=text, detail=text),),
     )
-    return Status((PodStatus(Ref(text, text, text), found),), (text,))
+    return StatusReport((AssessedPod(Ref(text, text, text), found),), (text,))
 
 
 def test_policy_of_the_document_allows_its_own_script_only(capsys: Capture) -> None:
@@ -196,7 +196,7 @@ def luminance(colour: str) -> float:
 
 
 def test_text_is_readable_in_each_scheme_and_on_paper(capsys: Capture) -> None:
-    schemes = re.findall(r":root \{(.*?)\}", report(capsys, Status((), ())), re.DOTALL)
+    schemes = re.findall(r":root \{(.*?)\}", report(capsys, StatusReport((), ())), re.DOTALL)
 
     assert len(schemes) == 3  # light, dark, paper
     pairs = [("text", "page"), ("muted", "page"), ("text", "raised"), ("muted", "raised")]

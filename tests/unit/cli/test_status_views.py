@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from injector.cli.main import main
-from injector.cli.status.advice import REMEDIES, Problem, advice
-from injector.core.assessment import Assessment, Currency, Finding, PodFinding, Protection, ProtectionReason, Severity
+from injector.cli.status.advice import REMEDIES, StatusProblem, advice
+from injector.core.assessment import (
+    Assessment,
+    ContainerFinding,
+    Currency,
+    PodFinding,
+    Protection,
+    ProtectionReason,
+    Severity,
+)
 from injector.core.ownership import SecretKey
 from injector.core.rollout import Ref
-from injector.rotation.status import PodStatus
+from injector.rotation.status import AssessedPod
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
 from tests.unit.cli.objects import SHOP, controlled_by, deployment, pod, put_outdated_workload, secret
@@ -353,7 +361,7 @@ def test_control_characters_of_names_are_escaped(api: ApiServer, capsys: Capture
 # --- what to do ---
 
 
-def status_of(kind: str, reason: ProtectionReason, **more: Any) -> PodStatus:  # noqa: ANN401 - of an assessment
+def status_of(kind: str, reason: ProtectionReason, **more: Any) -> AssessedPod:  # noqa: ANN401 - of an assessment
     found = Assessment(
         namespace=SHOP,
         name="web-1",
@@ -363,7 +371,7 @@ def status_of(kind: str, reason: ProtectionReason, **more: Any) -> PodStatus:  #
         container="daprd",
         **more,
     )
-    return PodStatus(Ref(kind, SHOP, "web"), found)
+    return AssessedPod(Ref(kind, SHOP, "web"), found)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +397,7 @@ def test_restart_is_that_of_the_kind(kind: str, command: str) -> None:
 @pytest.mark.parametrize("word", sorted(REMEDIES))
 def test_every_remedy_is_a_complete_command(word: str, kind: str) -> None:
     key = SecretKey(SHOP, "s", "k")
-    problem = Problem(ProtectionReason.NO_KEY, Ref(kind, SHOP, "web"), "web-1", "daprd", missing=key)
+    problem = StatusProblem(ProtectionReason.NO_KEY, Ref(kind, SHOP, "web"), "web-1", "daprd", missing=key)
 
     for command in REMEDIES[word][1]:
         line = command(problem)
@@ -410,7 +418,7 @@ def test_secret_and_key_that_a_pod_waits_for_are_in_the_command() -> None:
 
 
 def test_pods_with_one_command_are_named_together_and_counted() -> None:
-    finding = Finding(finding=PodFinding.DAPRD_ADVISORY, container="daprd", detail="GO-1")
+    finding = ContainerFinding(finding=PodFinding.DAPRD_ADVISORY, container="daprd", detail="GO-1")
     pods = [status_of(f"K{number}", ProtectionReason.REFERENCE, findings=(finding,)) for number in range(20)]
     for number, one in enumerate(pods):
         object.__setattr__(one.assessment, "name", f"web-{number:02}")

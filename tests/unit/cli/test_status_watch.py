@@ -231,7 +231,7 @@ def test_reader_that_leaves_ends_the_watch_without_a_traceback(tmp_path: Path) -
 # --- the live table ---
 
 
-def rendered(table: watch.Table, width: int, height: int) -> list[str]:
+def rendered(table: watch.StatusTable, width: int, height: int) -> list[str]:
     file = io.StringIO()
     Console(file=file, width=width, height=height).print(table.rendered(height))
     return file.getvalue().splitlines()
@@ -245,7 +245,7 @@ def answer(*pods: dict[str, Any]) -> Answer:
 
 
 def test_table_shows_the_worst_and_a_count() -> None:
-    table = watch.Table(with_namespace=False, is_wide=False)
+    table = watch.StatusTable(with_namespace=False, is_wide=False)
     assert rendered(table, 80, 24) == ["reading"]
     table.show(answer(*(open_pod(f"open{number:02}") for number in range(30))))
 
@@ -267,7 +267,7 @@ def test_table_shows_the_worst_and_a_count() -> None:
 
 @pytest.mark.parametrize("height", range(1, 8))
 def test_table_fits_a_small_terminal(height: int) -> None:
-    table = watch.Table(with_namespace=True, is_wide=True)
+    table = watch.StatusTable(with_namespace=True, is_wide=True)
     table.show(answer(*(open_pod(f"o{number}") for number in range(3))))
     table.note("a note that is far longer than twenty columns")
 

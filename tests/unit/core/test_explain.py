@@ -10,7 +10,7 @@ import pytest
 
 from injector.core import review
 from injector.core.decision import decide
-from injector.core.explain import Row, Rule, explain
+from injector.core.explain import AppliedRule, RuleName, explain
 from injector.core.model import AppContainers, Conflict, Endpoint, Pod, Policy, Reason, SealMode
 
 ASKED = {"dapr.io/enabled": "true", "dapr.io/api-token-secret": "s"}
@@ -22,7 +22,7 @@ def rows(
     policy: Policy | None = None,
     endpoint: Endpoint = Endpoint.MUTATE,
     spec: dict[str, Any] | None = None,
-) -> tuple[Row, ...]:
+) -> tuple[AppliedRule, ...]:
     """The rows for one Pod."""
     policy = policy or Policy()
     pod = {"metadata": {"annotations": annotations}, "spec": spec or {"containers": list(containers)}}
@@ -35,12 +35,12 @@ def rows(
     read_spec = partial(review.sealing_spec, body, endpoint)
     decided = decide(asked, endpoint, policy, read_spec)
     explanation = explain(asked.request.object, decided, policy, endpoint, read_spec)
-    assert explanation[-1].rule is Rule.DECISION
+    assert explanation[-1].rule is RuleName.DECISION
     assert explanation[-1].reason is decided.reason
     return explanation
 
 
-def explained(rule: Rule, found: tuple[Row, ...]) -> list[tuple[str, str, str, Reason | None]]:
+def explained(rule: RuleName, found: tuple[AppliedRule, ...]) -> list[tuple[str, str, str, Reason | None]]:
     """The rows of one rule."""
     return [(row.subject, row.value, row.outcome, row.reason) for row in found if row.rule is rule]
 
@@ -63,19 +63,19 @@ def ref(name: str, key: str = "token", **more: bool) -> dict[str, Any]:
 )
 def test_explain_ends_at_pod_without_dapr(word: str | None, value: str, outcome: str) -> None:
     found = rows({} if word is None else {"dapr.io/enabled": word}, daprd())
-    assert explained(Rule.USES_DAPR, found) == [("dapr.io/enabled", value, outcome, Reason.DAPR_NOT_ENABLED)]
-    assert explained(Rule.DECISION, found) == [("skip", "", "the Pod is not changed", Reason.DAPR_NOT_ENABLED)]
+    assert explained(RuleName.USES_DAPR, found) == [("dapr.io/enabled", value, outcome, Reason.DAPR_NOT_ENABLED)]
+    assert explained(RuleName.DECISION, found) == [("skip", "", "the Pod is not changed", Reason.DAPR_NOT_ENABLED)]
     assert len(found) == 2
 
 
 def test_explain_empty_pod() -> None:
-    assert explained(Rule.USES_DAPR, rows(None))[0][3] is Reason.DAPR_NOT_ENABLED
+    assert explained(RuleName.USES_DAPR, rows(None))[0][3] is Reason.DAPR_NOT_ENABLED
 
 
 def test_explain_reports_no_requested_token() -> None:
     found = rows({"dapr.io/enabled": "true", "dapr.io/api-token-secret": " "}, daprd())
-    assert explained(Rule.WELL_FORMED, found) == [("dapr.io/api-token-secret", '" "', "empty: as if absent", None)]
-    assert explained(Rule.REQUESTS_TOKEN, found)[0][3] is Reason.NO_TOKEN_REQUESTED
+    assert explained(RuleName.WELL_FORMED, found) == [("dapr.io/api-token-secret", '" "', "empty: as if absent", None)]
+    assert explained(RuleName.REQUESTS_TOKEN, found)[0][3] is Reason.NO_TOKEN_REQUESTED
 
 
 def test_explain_reports_malformed_values_without_tokens() -> None:
@@ -84,11 +84,11 @@ def test_explain_reports_malformed_values_without_tokens() -> None:
         {"dapr.io/enabled": "true", "dapr.io/api-token-secret": pasted, "dapr-token-injector/api-token-key": "a/b"},
         daprd(),
     )
-    assert [row[3] for row in explained(Rule.WELL_FORMED, found)] == [
+    assert [row[3] for row in explained(RuleName.WELL_FORMED, found)] == [
         Reason.INVALID_SECRET_NAME,
         Reason.INVALID_SECRET_KEY,
     ]
-    assert explained(Rule.DECISION, found) == [("deny", "", "the Pod is rejected", Reason.INVALID_SECRET_NAME)]
+    assert explained(RuleName.DECISION, found) == [("deny", "", "the Pod is rejected", Reason.INVALID_SECRET_NAME)]
     assert pasted not in str(found)
 
 
@@ -108,7 +108,7 @@ def test_explain_reports_the_action_for_each_variable() -> None:
         {"name": "f", "env": [field]},
         {"name": "g", "env": [{**literal, "value": "$(UNSET)"}]},
     )
-    assert explained(Rule.VARIABLE, found) == [
+    assert explained(RuleName.VARIABLE, found) == [
         ('"a" DAPR_API_TOKEN', "absent", 'added: Secret "s", key "token"', None),
         ('"b" DAPR_API_TOKEN', "empty", 'replaced: Secret "s", key "token"', None),
         ('"e" DAPR_API_TOKEN', 'Secret "o", key "k", optional', 'replaced: Secret "s", key "token"', None),
@@ -118,15 +118,15 @@ def test_explain_reports_the_action_for_each_variable() -> None:
         ('"g" DAPR_API_TOKEN', "a reference to an unset variable", "kept", None),
         ('"daprd" DAPR_API_TOKEN', 'Secret "s", key "token"', "already as requested", None),
     ]
-    assert explained(Rule.APP_CONTAINERS, found)[0][1:3] == ('"*"', "all except infrastructure containers")
-    assert explained(Rule.DECISION, found) == [("inject", "", "3 to change", Reason.INJECTED)]
+    assert explained(RuleName.APP_CONTAINERS, found)[0][1:3] == ('"*"', "all except infrastructure containers")
+    assert explained(RuleName.DECISION, found) == [("inject", "", "3 to change", Reason.INJECTED)]
     assert "hidden" not in str(found)
 
 
 def test_explain_distinguishes_config_map_and_secret() -> None:
     source = {"name": "DAPR_API_TOKEN", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
     found = rows(ASKED, daprd(source))
-    assert explained(Rule.VARIABLE, found)[0][1:3] == ('ConfigMap "c", key "k"', "kept")
+    assert explained(RuleName.VARIABLE, found)[0][1:3] == ('ConfigMap "c", key "k"', "kept")
 
 
 def test_explain_reports_a_reference_through_another_variable() -> None:
@@ -134,22 +134,22 @@ def test_explain_reports_a_reference_through_another_variable() -> None:
     found = rows(ASKED, daprd(other, {"name": "DAPR_API_TOKEN", "value": "$(X)"}))
 
     value = 'Secret "t", key "token", through another variable'
-    assert explained(Rule.VARIABLE, found) == [('"daprd" DAPR_API_TOKEN', value, "kept", None)]
+    assert explained(RuleName.VARIABLE, found) == [('"daprd" DAPR_API_TOKEN', value, "kept", None)]
 
 
 def test_explain_reports_a_sidecar_by_another_name() -> None:
     found = rows(ASKED, {"name": "dapr", "image": "daprio/daprd"})
 
     outcome = "runs daprd under another name: neither a sidecar nor an app"
-    assert explained(Rule.VARIABLE, found)[1:] == [('"dapr" DAPR_API_TOKEN', "absent", outcome, None)]
-    assert explained(Rule.VARIABLE, rows(ASKED, spec={}))[1:] == []
+    assert explained(RuleName.VARIABLE, found)[1:] == [('"dapr" DAPR_API_TOKEN', "absent", outcome, None)]
+    assert explained(RuleName.VARIABLE, rows(ASKED, spec={}))[1:] == []
 
 
 def test_explain_names_what_dapr_takes_from_secrets() -> None:
     found = rows({"dapr.io/enabled": "true", "dapr.io/env-from-secret": "DAPR_API_TOKEN=s:k,APP_API_TOKEN=t"})
 
     outcome = "dapr.io/env-from-secret: Dapr sets it in daprd only"
-    assert explained(Rule.REQUESTS_TOKEN, found) == [
+    assert explained(RuleName.REQUESTS_TOKEN, found) == [
         ("DAPR_API_TOKEN", 'Secret "s", key "k"', outcome, None),
         ("APP_API_TOKEN", 'Secret "t", key "t"', outcome, None),
         ("dapr.io/api-token-secret", "absent", "no token is requested", Reason.NO_TOKEN_REQUESTED),
@@ -158,12 +158,12 @@ def test_explain_names_what_dapr_takes_from_secrets() -> None:
 
 def test_explain_reports_a_missing_sidecar() -> None:
     found = rows(ASKED, {"name": "web"})
-    assert explained(Rule.VARIABLE, found) == [
+    assert explained(RuleName.VARIABLE, found) == [
         ("daprd", '"web"', "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR)
     ]
-    assert explained(Rule.VARIABLE, rows(ASKED, spec={"containers": None}))[0][1] == "no containers"
+    assert explained(RuleName.VARIABLE, rows(ASKED, spec={"containers": None}))[0][1] == "no containers"
     pod_without_spec = rows({**ASKED}, spec={"initContainers": [{"name": "a"}]})
-    assert explained(Rule.VARIABLE, pod_without_spec)[0][1] == '"a"'
+    assert explained(RuleName.VARIABLE, pod_without_spec)[0][1] == '"a"'
 
 
 def test_explain_reports_policy_defaults() -> None:
@@ -171,16 +171,18 @@ def test_explain_reports_policy_defaults() -> None:
         default_secret="d", default_app_containers=AppContainers(("web",), from_pod=False), conflict=Conflict.REPLACE
     )
     found = rows({"dapr.io/enabled": "true"}, daprd(), policy=policy, endpoint=Endpoint.MUTATE_DEFAULT)
-    assert explained(Rule.REQUESTS_TOKEN, found) == [
+    assert explained(RuleName.REQUESTS_TOKEN, found) == [
         ("DAPR_API_TOKEN", 'Secret "d", key "token"', "will be set in the sidecar", None)
     ]
-    assert explained(Rule.APP_CONTAINERS, found) == [("dapr-token-injector/app-containers", "absent", '"web"', None)]
+    assert explained(RuleName.APP_CONTAINERS, found) == [
+        ("dapr-token-injector/app-containers", "absent", '"web"', None)
+    ]
 
 
 def test_explain_reports_a_kept_reference_off_the_list() -> None:
     found = rows(ASKED, daprd(ref("o")), policy=Policy(allowed_secrets=("s",)))
-    assert [row[3] for row in explained(Rule.ALLOWED_SECRET, found)] == [Reason.SECRET_NOT_ALLOWED]
-    assert explained(Rule.DECISION, found)[0][3] is Reason.SECRET_NOT_ALLOWED
+    assert [row[3] for row in explained(RuleName.ALLOWED_SECRET, found)] == [Reason.SECRET_NOT_ALLOWED]
+    assert explained(RuleName.DECISION, found)[0][3] is Reason.SECRET_NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -188,11 +190,11 @@ def test_explain_reports_a_kept_reference_off_the_list() -> None:
 )
 def test_explain_reports_shadow_mode(secret: str, reason: Reason) -> None:
     found = rows({**ASKED, "dapr.io/api-token-secret": secret}, daprd(), policy=Policy(shadow=True))
-    assert explained(Rule.SHADOW_MODE, found) == [("shadow", "true", "reported, not applied", reason)]
+    assert explained(RuleName.SHADOW_MODE, found) == [("shadow", "true", "reported, not applied", reason)]
 
 
 def test_explain_omits_shadow_mode_without_effect() -> None:
-    assert not explained(Rule.SHADOW_MODE, rows({}, daprd(), policy=Policy(shadow=True)))
+    assert not explained(RuleName.SHADOW_MODE, rows({}, daprd(), policy=Policy(shadow=True)))
 
 
 # --- sealing ---
@@ -209,7 +211,7 @@ def sealing(
     """The row about sealing, and those about variables."""
     annotations = ASKED if seal is None else {**ASKED, "dapr-token-injector/seal": seal}
     found = rows(annotations, policy=policy, spec={"containers": list(containers), **(spec or {})})
-    return explained(Rule.SEAL, found) + explained(Rule.VARIABLE, found)
+    return explained(RuleName.SEAL, found) + explained(RuleName.VARIABLE, found)
 
 
 def test_pod_that_will_be_sealed_says_so_for_each_container() -> None:

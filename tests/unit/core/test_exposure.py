@@ -4,7 +4,7 @@ import pytest
 
 from injector.core.exposure import (
     ADVICE,
-    Answer,
+    CallResult,
     Exposure,
     ExposureFinding,
     PortResult,
@@ -14,7 +14,7 @@ from injector.core.exposure import (
     evaluate,
 )
 
-NO, YES, NOT = Answer.REFUSED, Answer.SERVED, Answer.NOT_ASKED
+NO, YES, NOT = CallResult.REFUSED, CallResult.SERVED, CallResult.NOT_ASKED
 CLOSED = PortResult(Purpose.HTTP, 3500, NO, NO, YES)
 
 
@@ -32,7 +32,7 @@ CLOSED = PortResult(Purpose.HTTP, 3500, NO, NO, YES)
     ],
 )
 def test_exposure_follows_from_the_api_answers(
-    purpose: Purpose, answers: tuple[Answer, Answer, Answer], exposure: Exposure | None
+    purpose: Purpose, answers: tuple[CallResult, CallResult, CallResult], exposure: Exposure | None
 ) -> None:
     found = evaluate(PortResult(purpose, 3500, *answers), "why")
 

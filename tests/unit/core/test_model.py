@@ -10,8 +10,8 @@ from injector.core.model import (
     Injected,
     PodTemplate,
     Reason,
+    ReviewedWorkload,
     SourceKind,
-    Workload,
     read_record,
     write_status,
 )
@@ -64,7 +64,7 @@ def test_oversized_record_is_not_read() -> None:
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"])
 def test_template_is_found_for_each_kind(kind: str) -> None:
-    found = msgspec.json.decode(encode(workload(pod(), kind)), type=Workload)
+    found = msgspec.json.decode(encode(workload(pod(), kind)), type=ReviewedWorkload)
 
     assert isinstance(found.template, PodTemplate)
     assert found.template.spec is not None
@@ -74,7 +74,7 @@ def test_template_is_found_for_each_kind(kind: str) -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b'{"spec":null}', b'{"spec":{}}', b'{"spec":{"jobTemplate":{}}}'])
 def test_workload_without_a_template_has_none(body: bytes) -> None:
-    assert msgspec.json.decode(body, type=Workload).template is None
+    assert msgspec.json.decode(body, type=ReviewedWorkload).template is None
 
 
 def test_repr_of_decoded_object_shows_no_data() -> None:

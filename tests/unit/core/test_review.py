@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from injector.core import names
 from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
-from injector.core.model import AdmissionResponse, Endpoint, OpaqueRequest, PatchOp, Pod, Status, Workload
+from injector.core.model import AdmissionResponse, Endpoint, OpaqueRequest, PatchOp, Pod, ReviewedWorkload, Status
 from injector.core.review import annotations_size, decode, encode, encode_patch, read
 from tests.builders import UID, Json, pod, review, workload
 from tests.builders import encode as as_json
@@ -28,7 +28,7 @@ def test_pod_is_decoded(version: str) -> None:
 
 
 def test_workload_is_decoded_at_warn() -> None:
-    assert isinstance(decode(as_json(review(workload(pod()))), WARN).request.object, Workload)
+    assert isinstance(decode(as_json(review(workload(pod()))), WARN).request.object, ReviewedWorkload)
 
 
 @pytest.mark.parametrize(

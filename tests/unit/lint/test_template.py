@@ -6,7 +6,7 @@ import pytest
 
 from injector.core.model import Policy
 from injector.lint.location import Identity
-from injector.lint.template import Workload, workload
+from injector.lint.template import TemplateOwner, workload
 from injector.lint.values import at, find_key, items, mapping, text
 from injector.manifests.documents import Template
 from tests.unit.lint.builders import lint
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ENABLED = {"annotations": {"dapr.io/enabled": "true"}}
 
 
-def view(pod: dict[str, Any]) -> Workload:
+def view(pod: dict[str, Any]) -> TemplateOwner:
     """What rules see of a Pod."""
     return workload(Identity("Pod"), pod, (), [Template((), pod)], Policy())
 

@@ -10,7 +10,7 @@ import pytest
 from injector.core.model import Conflict, Policy
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
-from injector.manifests.uninjecting import EntryOutcome, Outcome, evaluate
+from injector.manifests.uninjecting import EntryOutcome, UninjectOutcome, evaluate
 from tests import builders
 from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
@@ -189,9 +189,11 @@ def test_uninject_keeps_entry_that_replaced_another() -> None:
 def test_invalid_record_is_not_modified() -> None:
     text = pod("containers: [{name: daprd}]\n").replace("spec:\n", "    dapr-token-injector/status: x\nspec:\n", 1)
     assert uninject(text) == text
-    assert [result.outcome for document in read(text, "f") for result in evaluate(document)] == [Outcome.BAD_RECORD]
+    assert [result.outcome for document in read(text, "f") for result in evaluate(document)] == [
+        UninjectOutcome.BAD_RECORD
+    ]
     assert [result.outcome for document in read(pod("containers: []\n"), "f") for result in evaluate(document)] == [
-        Outcome.NO_RECORD
+        UninjectOutcome.NO_RECORD
     ]
 
 

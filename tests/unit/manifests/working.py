@@ -47,7 +47,7 @@ def _pieces(text: str, source: str = "f") -> Iterator[tuple[Chunk, list[Document
 
 def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str:
     """The text with everything that the core adds."""
-    question = injecting.Question(policy or Policy())
+    question = injecting.InjectOptions(policy or Policy())
     return "".join(
         apply(chunk.text, injecting.inject(read, [injecting.evaluate(document, question) for document in read]))
         for chunk, read in _pieces(text, source)
@@ -56,7 +56,7 @@ def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str
 
 def patched(text: str, policy: Policy | None = None) -> list[Json]:
     """The values of the text's documents with the webhook's patches applied, as `-o json` has them."""
-    question = injecting.Question(policy or Policy())
+    question = injecting.InjectOptions(policy or Policy())
     return [
         injecting.patched(document, injecting.evaluate(document, question))
         for _, read in _pieces(text)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from injector.core.exposure import Answer, Exposure, PortResult, Purpose
+from injector.core.exposure import CallResult, Exposure, PortResult, Purpose
 from injector.core.token import parse_token
 from injector.kube.client import Api
 from injector.probe import pods
@@ -116,7 +116,7 @@ class Open(pods.Prober):
 
     async def _api(self, pod: Json, port: int, purpose: Purpose, expected: ExpectedToken) -> PortResult:
         del pod, expected
-        return PortResult(purpose, port, without=Answer.SERVED)
+        return PortResult(purpose, port, without=CallResult.SERVED)
 
     async def _other_port(self, pod: Json, port: int, purpose: Purpose) -> None:
         del pod, port, purpose

@@ -16,7 +16,7 @@ from injector.core.rollout import (
     Ref,
     State,
 )
-from injector.rotation.admission import Admission, assumed, expected_of, lacking_of, pod_of_template
+from injector.rotation.admission import AdmissionCheck, assumed, expected_of, lacking_of, pod_of_template
 from tests.builders import asking, container, literal_env, secret_env, sidecar
 
 KEY = SecretKey("shop", "s", "token")
@@ -258,7 +258,7 @@ def test_assumed_references_are_those_of_running_pods(action: Action) -> None:
     found = assumed([planned], [running(), running(name="web"), optional, requests, elsewhere])
     if action in {Action.RESTART, Action.WAIT}:
         expected = {KEY: frozenset({"daprd", "web"}), APP_KEY: frozenset({"daprd"})}
-        assert found == {WEB: Admission(ref=WEB, expected=expected)}
+        assert found == {WEB: AdmissionCheck(ref=WEB, expected=expected)}
         assert (found[WEB].problem, found[WEB].state) == ("", State.PLANNED)
     else:
         assert found == {}
@@ -266,4 +266,4 @@ def test_assumed_references_are_those_of_running_pods(action: Action) -> None:
 
 def test_assumed_without_pods_expects_nothing() -> None:
     planned = PlannedAction(ref=WEB, action=Action.RESTART, keys=(KEY,))
-    assert assumed([planned], []) == {WEB: Admission(ref=WEB)}
+    assert assumed([planned], []) == {WEB: AdmissionCheck(ref=WEB)}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from injector.core.ownership import SecretRef
 from injector.kube.client import Api
-from injector.rotation.rotator import Pace, RotationOptions, Rotator
+from injector.rotation.roller import Pace
+from injector.rotation.rotator import RotationOptions, Rotator
 from injector.tokens import minting
 from tests.fake_cluster.server import ApiServer
 from tests.unit.cli.objects import namespace, pod, secret
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from injector.rotation.rotator import Outcome
+    from injector.rotation.rotator import RotationOutcome
     from injector.tokens.minting import MintedToken
 
 
@@ -41,7 +42,7 @@ def test_revoke_waits_for_an_ending_pod_until_the_timeout(tmp_path: Path) -> Non
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    async def revoke(server: ApiServer) -> Outcome:
+    async def revoke(server: ApiServer) -> RotationOutcome:
         async with await Api.from_kubeconfig(str(server.kubeconfig)) as api:
             pace = Pace(timeout=10, interval=4)
             ref = SecretRef("shop", "s")

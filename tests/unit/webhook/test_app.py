@@ -10,13 +10,13 @@ from injector.core.model import Endpoint
 from injector.telemetry.logs import LogSink
 from injector.telemetry.metrics import ProcessMetrics, new_registry
 from injector.webhook.app import create_app
-from injector.webhook.health import Check, Health
+from injector.webhook.health import Health, HealthCheck
 from tests.unit.webhook.asgi import call
 
 
 def app(*, docs: bool = False, **checks: bool) -> Any:  # noqa: ANN401 - an ASGI app
     def fixed(ok: bool) -> Any:  # noqa: ANN401, FBT001 - as above
-        return lambda: Check(ok, {"detail": 1})
+        return lambda: HealthCheck(ok, {"detail": 1})
 
     registry = new_registry(ProcessMetrics(LogSink(2)))
     return create_app(Health({name: fixed(ok) for name, ok in checks.items()}), registry, docs=docs)
