@@ -15,8 +15,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY injector injector
 RUN /tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . \
  && /tools/bin/pip --python /opt/dapr-token-injector/bin/python install --quiet --no-compile --no-deps dist/*.whl
-# The root is read-only at run time, so bytecode is made here: beside no source, because the base's own library
-# (python:*-slim ships none) needs it, too.
+# The root is read-only at run time, so bytecode is made here, in a folder of its own: the library of the base
+# (python:*-slim ships no bytecode) needs it, too.
 ENV PYTHONPYCACHEPREFIX=/opt/dapr-token-injector/bytecode
 COPY deploy/image/bytecode.py /tools/
 RUN /opt/dapr-token-injector/bin/python /tools/bytecode.py
@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="dapr-token-injector" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/dapr-token-injector /opt/dapr-token-injector
-# Memory that a burst of reviews needed is kept for the next one: given back and fetched anew it costs page faults.
+# Memory that a burst of reviews needed is kept for the next one: given back and fetched again, it costs page faults.
 ENV PATH=/opt/dapr-token-injector/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPYCACHEPREFIX=/opt/dapr-token-injector/bytecode \
     PYTHONDONTWRITEBYTECODE=1 \

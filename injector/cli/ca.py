@@ -82,7 +82,7 @@ def rotate(
 
     Exit codes: 0 fine, 1 the new CA does not sign within --timeout, 2 usage
     error or request rejected, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     ref = SecretRef(namespace, ca_secret_name)
     result = run(Connect.of(options), lambda api: request_rotation(api, ref, timeout if wait else None))
     click.echo(json.dumps(result.document()) if output == "json" else result.text())

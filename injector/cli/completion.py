@@ -28,7 +28,7 @@ def command(ctx: click.Context, shell: Literal["bash", "zsh", "fish"]) -> None:
       fish:  dapr-token-injector completion fish | source
 
     Exit codes: 0 fine, 2 usage error, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     root = ctx.find_root()
     if root.info_name == PLUGIN_COMMAND:
         raise click.UsageError("kubectl completes its plug-ins itself; load the script of kubectl completion")

@@ -33,5 +33,5 @@ def command(*, variables: tuple[str, ...], is_check: bool) -> int:
 
     Exit codes: 0 fine, 1 a variable is empty or not a valid token, or the file
     cannot be written, 2 usage error, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     return seal.run(variables, is_check=is_check)

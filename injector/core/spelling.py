@@ -65,7 +65,7 @@ def message(key: str) -> str:
     """Return the warning about an unknown key, short enough for the API server."""
     meant = likely(key)
     hint = f"; did you mean {meant}?" if meant else ""
-    # A key that differs in case and separators only is no token, whatever its capitals look like.
+    # A key that differs in case and separators only is not a token, whatever its capitals look like.
     shown = f'"{key}"' if key.isascii() and _plain(key) in _by_plain_name() else redact(key)
     text = f"unknown annotation: {shown}{hint}"
     return text if len(text) <= names.MAX_WARNING else f"unknown annotation{hint}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-BOM: Final = "\ufeff"  # a byte order mark, which is no part of the text
+BOM: Final = "\ufeff"  # a byte order mark, which is not a part of the text
 _MARKER: Final = re.compile(r"^---(?=[ \t\r\n])", re.MULTILINE)
 _LINE_END: Final = re.compile(r"\n")
 # Characters looked at once more when a further block arrives: more than a marker takes.

@@ -38,7 +38,7 @@ class Mapping:
     value: dict[str, Json] = field(default_factory=dict)
     size: int = 1
     height: int = 1
-    # Made when first asked for, once the mapping is complete: see `find` and `merged`.
+    # Made at the first use, once the mapping is complete: see `find` and `merged`.
     by_name: dict[Json, tuple[Scalar, Node]] | None = None
     from_merges: dict[str, Node | None] = field(default_factory=dict)
 

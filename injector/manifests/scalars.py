@@ -45,7 +45,7 @@ _LARGEST: Final = 2**64 - 1
 _LARGEST_SIGNED: Final = 2**63 - 1
 # Digits of the largest integer. More are not even converted: that takes time that grows with their square.
 _MOST_DIGITS: Final = len(str(_LARGEST))
-# A whole float reads back from JSON as an integer; beyond this bound a float is no exact one.
+# A whole float reads back from JSON as an integer; beyond this bound a float is not exact.
 _WHOLE_BOUND: Final = 2.0**53
 
 
@@ -104,7 +104,7 @@ def _integer(found: re.Match[str]) -> int:
 
 def _float(digits: str, text: str) -> Plain:
     number = float(digits)
-    # Out of range is no number but text.
+    # Out of range it is text, not a number.
     return number if math.isfinite(number) else text
 
 

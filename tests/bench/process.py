@@ -80,7 +80,7 @@ def usage(pid: int) -> Usage:
 
 
 def core_busy_seconds(core: int) -> float:
-    """CPU time that everybody together has spent on `core` since boot, the hypervisor's theft included."""
+    """CPU time that all processes together have spent on `core` since boot, the hypervisor's theft included."""
     with open("/proc/stat", encoding="ascii") as file:  # noqa: PTH123 - procfs
         line = next(line for line in file if line.startswith(f"cpu{core} "))
     user, nice, system, _idle, _iowait, irq, softirq, steal, *_guests = map(int, line.split()[1:])

@@ -31,7 +31,7 @@ WORDS: Final = {
     "meanwhile": "in the meantime, or the period: during the rollout",
     "beside": "next to, alongside, in addition to",
     "whoever": "users who can ..., or the name of the client",
-    "nobody, somebody": "no process, another controller; name the user or component",
+    "nobody, somebody, everybody, everyone": "no process, another controller; name the user or component",
     "dear": "expensive",
     "go on serving, goes on serving, went on serving, going on serving": "keep serving, keeps serving",
     "left alone, leave alone, leaves alone": "not modified, skipped",
@@ -97,10 +97,10 @@ def _comments(where: str, source: str) -> Text:
 
 
 def _prose(path: Path) -> Iterator[Text]:
-    """The string literals of a module, and the comments of one of the tests."""
+    """The string literals and the comments of a module."""
     if path not in _LISTS:
         yield from _strings(path)
-    if _TESTS in path.parents and _AVOIDED.search(source := path.read_text()):
+    if _AVOIDED.search(source := path.read_text()):
         yield _comments(str(path.relative_to(ROOT)), source)
 
 
@@ -122,7 +122,7 @@ _MANIFESTS: Final = sorted(
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".yaml", ".tpl", ".txt", ".sh"} or path.parent.name == "kind"
 )
-_BUILD: Final = [ROOT / name for name in ("Makefile", "pyproject.toml")]
+_BUILD: Final = [ROOT / name for name in ("Makefile", "pyproject.toml", "Dockerfile")]
 _SCRIPTS: Final = sorted(path for folder in ("charts", "deploy") for path in (ROOT / folder).rglob("*.py"))
 
 

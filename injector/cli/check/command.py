@@ -76,7 +76,7 @@ def command(  # noqa: PLR0913 - its options
 
     Exit codes: 0 no check failed, 1 a check failed, 2 usage error, or a result
     is unknown and none failed, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     if show_check is not None:
         click.echo(page(show_check), nl=False)
         return Exit.FINE

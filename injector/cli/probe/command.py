@@ -117,7 +117,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
 
     Exit codes: 0 closed, 1 something is open, 2 usage error, request rejected
     or a target could not be probed, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     from injector.probe.prober import ExpectedToken  # noqa: PLC0415 - only probe needs gRPC
 
     expected = ExpectedToken(given_token(token_file, token_stdin=token_stdin))

@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
 
     Exit codes: that of the command, or 128 and the number of the signal that
     ended it; 2 usage error, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     if (token_file is None) == (not token_stdin):
         raise click.UsageError("use either --token-file or --token-stdin")
     if not arguments[0]:

@@ -109,7 +109,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     valid token or cannot be read, or one existed with --fail-if-exists,
     2 usage error or request rejected, 3 internal error. If a check or dry run
     fails, nothing is written.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     namespace_selector = secret_refs.selector_of(options)
     refs = secret_refs.parse(secrets, namespace_selector)
     secret_refs.check_key(key)

@@ -67,7 +67,7 @@ def command(
 
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     reject_with_all_namespaces(namespace, all_namespaces=all_namespaces)
     everywhere = "list" if namespace is None else None
     rows = connection.run(Connect.of(options), lambda api: list_usage(api, namespace), everywhere=everywhere)

@@ -31,5 +31,5 @@ def revoke(**options: Any) -> int:  # noqa: ANN401 - the options above
 
     Exit codes: 0 revoked, 1 not yet (the Pods are named) or a check failed,
     2 usage error or request rejected, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     return RotationRun.of(options, restart=True, wait=True, revoke=True).run()

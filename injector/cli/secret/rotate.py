@@ -63,7 +63,7 @@ def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
 
     Exit codes: 0 every Pod runs the new token, 1 a Pod does not or may not,
     or a check failed, 2 usage error or request rejected, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     return RotationRun.of(options, restart=options["restart"], wait=options["wait"], revoke=False).run()
 
 

@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
 
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     if show_word is not None:
         click.echo(page(WORDS[show_word]), nl=False)
         return Exit.FINE

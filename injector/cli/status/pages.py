@@ -71,7 +71,7 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
     ),
     ProtectionReason.ANNOTATION: _Texts(
         "A user decided that this Pod may be open, and wrote down why. It is counted, but is not a finding. "
-        "Everybody who can annotate the Pod can write this.",
+        "Every user who can annotate the Pod can write this.",
         "Whether its sidecar demands a token is not assessed.",
         "Read the reason: `kubectl get pod NAME --namespace NAMESPACE -o yaml`. If it is no longer true, remove the "
         "annotation `dapr-token-injector/exempt` from the Pod template.",
@@ -82,29 +82,29 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
         "To end the exemption: `kubectl label namespace NAMESPACE dapr-token-injector/guard-`.",
     ),
     ProtectionReason.NOT_INJECTED: _Texts(
-        "Everybody who reaches the sidecar can call it. The Pod was created while the webhook was not registered, did "
-        "not answer under `failurePolicy: Ignore`, was in shadow mode, or did not select the namespace.",
+        "Every client that reaches the sidecar can call it. The Pod was created while the webhook was not registered, "
+        "did not answer under `failurePolicy: Ignore`, was in shadow mode, or did not select the namespace.",
         "Which of these it was cannot be seen afterwards. The API server counts calls that failed open in "
         "`apiserver_admission_webhook_fail_open_count`.",
         f"Check that the webhook works now, with `dapr-token-injector check`. Then replace the Pods: {_RESTART}.",
     ),
     ProtectionReason.NO_VARIABLE: _Texts(
-        "Everybody who reaches the sidecar can call it: `daprd` demands a token only if `DAPR_API_TOKEN` has one.",
+        "Every client that reaches the sidecar can call it: `daprd` demands a token only if `DAPR_API_TOKEN` has one.",
         "A command that sets the variable before it starts `daprd` is not seen.",
         "Create a token with `dapr-token-injector secret create NAMESPACE/dapr-api-token`, then set "
         "`dapr.io/api-token-secret: dapr-api-token` in the annotations of the Pod template. For all apps of a "
         "namespace, see [Roll out to many apps](../../how-to/roll-out-to-many-apps.md).",
     ),
     ProtectionReason.EMPTY_VALUE: _Texts(
-        "`daprd` treats an empty `DAPR_API_TOKEN` as none, so everybody who reaches the sidecar can call it. The "
+        "`daprd` treats an empty `DAPR_API_TOKEN` as none, so every client that reaches the sidecar can call it. The "
         "webhook keeps a variable that a Pod already has, unless the Policy has `conflict: replace`.",
         "A command that changes the variable before it starts `daprd` is not seen.",
         "Remove the entry from the Pod template or from the annotation `dapr.io/env`: `kubectl set env KIND/NAME "
         "--namespace NAMESPACE --containers daprd DAPR_API_TOKEN-`.",
     ),
     ProtectionReason.OPTIONAL_REFERENCE: _Texts(
-        "While the Secret or key does not exist, the kubelet starts the sidecar without the variable, and everybody "
-        "who reaches it can call it, until it is restarted.",
+        "While the Secret or key does not exist, the kubelet starts the sidecar without the variable, and every "
+        "client that reaches it can call it, until it is restarted.",
         "Whether the Secret existed when the container started is not assessed: the Pod counts as open in any case.",
         "Remove the entry, so that the webhook writes it, or its `optional: true`: `kubectl edit KIND/NAME --namespace "
         "NAMESPACE`.",
@@ -153,20 +153,20 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
     ),
     ProtectionReason.ENV_FROM: _Texts(
         "The sidecar has the token only if the ConfigMap or Secret contains it under the name of the variable. Without "
-        "it, everybody who reaches the sidecar can call it.",
+        "it, every client that reaches the sidecar can call it.",
         "The keys of a ConfigMap are not read, and those of a Secret only from its managed fields.",
         "Write `DAPR_API_TOKEN` as an entry of `env` that references a Secret, or annotate the Pod template. Until "
         "then, `dapr-token-injector probe KIND/NAME` shows it.",
     ),
     ProtectionReason.DAPR_SHARED: _Texts(
         "Dapr Shared serves several apps, and listens for other Pods. Its chart creates the Secret with an empty "
-        "token, so the reference looks complete while everybody in the cluster can call it.",
+        "token, so the reference looks complete while every client in the cluster can call it.",
         _EMPTY_SECRET,
         "Set `shared.daprd.token` in the values of the chart `dapr-shared`, then prove it: `dapr-token-injector probe "
         "KIND/NAME`.",
     ),
     ProtectionReason.LITERAL: _Texts(
-        "The sidecar demands a token, but everybody who may read the Pod or its template can see it, and it is not "
+        "The sidecar demands a token, but every user who can read the Pod or its template can see it, and it is not "
         "rotated with the Secret.",
         "The value is never read, so an invalid literal is not seen.",
         "Move it into a Secret: annotate the Pod template with `dapr.io/api-token-secret`, and remove the entry.",

@@ -37,7 +37,7 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
       dapr-token-injector token generate --signing-key key.json --create-key
 
     Exit codes: 0 fine, 2 usage error or request rejected, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     if force and out is None:
         raise click.UsageError("--force requires --out")
     if out is not None and not force and private_files.exists(out):

@@ -27,7 +27,7 @@ def jwks(*, signing_key: str, kubeconfig: str | None, context: str | None) -> in
       dapr-token-injector token jwks --signing-key secret:shop/signing
 
     Exit codes: 0 fine, 2 usage error or request rejected, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     keys = read_keys(signing_key, None, Connect(kubeconfig, context))
     try:
         click.echo(json.dumps(keys.public(), indent=2))

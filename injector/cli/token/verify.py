@@ -66,7 +66,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
 
     Exit codes: 0 fine, 1 a check failed, 2 usage error or request rejected, 3
     internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    """  # noqa: D301 - click does not wrap a paragraph after \b
     value = parse_token(read_input(file, "a token" if file == STDIN else "token file"))
     algorithm = Algorithm(alg) if alg else None
     keys = read_keys(signing_key, algorithm, Connect.of(options)) if signing_key is not None else None

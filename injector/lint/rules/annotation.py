@@ -46,7 +46,7 @@ ANNOTATION_ON_WORKLOAD: Final = Rule(
     why=(
         "Dapr and this webhook look at Pods. A Pod gets the annotations of the template, "
         "`spec.template.metadata`, and none of those of the Deployment itself, so the annotation does nothing: "
-        "the Pod has no sidecar, or the sidecar has no token and serves everyone."
+        "the Pod has no sidecar, or the sidecar has no token and serves every client."
     ),
     fix="Move the annotation to `metadata.annotations` of the Pod template.",
     bad="""\

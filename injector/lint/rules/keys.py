@@ -34,9 +34,9 @@ UNKNOWN_ANNOTATION: Final = Rule(
     summary="Neither Dapr nor this webhook reads the annotation; it is probably misspelt.",
     why=(
         "Kubernetes accepts any key. A misspelt annotation does nothing and nothing reports it: the Pod has no "
-        "sidecar, or its sidecar has no token and serves everyone. Known are the annotations of this webhook and the "
-        "64 of Dapr 1.18. Keys with the prefixes `dapr.io/` and `dapr-token-injector/` are checked, and keys with a "
-        "misspelt prefix and a known name."
+        "sidecar, or its sidecar has no token and serves every client. Known are the annotations of this webhook and "
+        "the 64 of Dapr 1.18. Keys with the prefixes `dapr.io/` and `dapr-token-injector/` are checked, and keys "
+        "with a misspelt prefix and a known name."
     ),
     fix=(
         "Write the annotation that the message names. If your release of Dapr has an annotation that this program does "

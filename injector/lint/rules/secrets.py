@@ -183,7 +183,7 @@ SECRET_VALUE_IN_GIT: Final = Rule(
     level=Level.WARNING,
     summary="A token's value is in a file.",
     why=(
-        "Files of this kind live in Git, and base64 is not encryption: everyone with access to the repository, its "
+        "Files of this kind live in Git, and base64 is not encryption: every user with access to the repository, its "
         "forks, its history and its CI has the token, and deleting the line does not take it back. Values that "
         "were encrypted with SOPS and placeholders such as `${TOKEN}` or `<path:...>` are not values, and "
         "SealedSecrets and ExternalSecrets hold none. What comes through a pipe is not reported: it may have been "

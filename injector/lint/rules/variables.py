@@ -39,8 +39,8 @@ CLEAR_TEXT_TOKEN: Final = Rule(
     level=Level.ERROR,
     summary="A token is in a manifest in clear text.",
     why=(
-        "Everyone who can read the manifest, the Pod, or `dapr.io/env` on it has the token; it is in Git's history, in "
-        "backups of etcd and in the output of `kubectl get pod`. It also cannot be rotated without a change of "
+        "Every user who can read the manifest, the Pod, or `dapr.io/env` on it has the token; it is in Git's history, "
+        "in backups of etcd and in the output of `kubectl get pod`. It also cannot be rotated without a change of "
         "the manifest. A ConfigMap is no better: its readers are many, and it is not encrypted at rest."
     ),
     fix=(
@@ -70,7 +70,7 @@ OPTIONAL_REFERENCE: Final = Rule(
     summary="The reference to the token is `optional: true`.",
     why=(
         "If the Secret or its key is missing, the container starts without the variable. For `daprd` an absent "
-        "token means that authentication is off: everyone in the network may call it. Nothing reports this."
+        "token means that authentication is off: every client in the network can call it. Nothing reports this."
     ),
     fix="Remove `optional`. Without the Secret the container then waits, and starts by itself when the Secret appears.",
     bad=pod(DAPR, SECRET, containers=variable(reference(more="optional: true\n"))),

@@ -373,7 +373,7 @@ def test_invalid_token_at_the_prompt_is_rejected(typed: bytes, why: str, tmp_pat
         os.chdir(ROOT)
         os.execv(sys.executable, command)  # noqa: S606 - ours, in a terminal of its own
     shown = bytearray()
-    with contextlib.suppress(OSError):  # Linux ends a terminal that everybody left so
+    with contextlib.suppress(OSError):  # Linux ends a terminal that all processes left so
         while b"Token" not in shown:
             shown += os.read(terminal, 4096)
         os.write(terminal, typed + b"\n")
