@@ -15,7 +15,7 @@ from injector.core.assess import assess
 from injector.core.assessment import Known, Protection, ProtectionReason
 from injector.core.decision import SHADOW_WARNING
 from injector.core.model import Policy
-from injector.core.rollout import Ref
+from injector.core.token_state import Ref
 from injector.kube.errors import ForbiddenError, KubeError, UnauthorizedError
 from injector.kube.resources import PODS
 from injector.rotation.admission import pod_of_template

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from injector.check.model import Category, Check, CheckProblem, Outcome, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core.images import repository_and_tag
-from injector.core.rollout import Ref
 from injector.core.secret_names import is_secret_name
+from injector.core.token_state import Ref
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import DAEMONSETS, DEPLOYMENTS, ROLLOUTS, STATEFULSETS, Resource
 from injector.rotation import decode

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from injector.core import names
 from injector.core.messages import listed
 from injector.core.ownership import SecretKey
-from injector.core.rollout import Ref
 from injector.core.sealed import FOUND_EXIT_CODE
 from injector.core.sidecar import is_dapr_shared, is_daprd
+from injector.core.token_state import Ref
 from injector.kube.errors import ForbiddenError
 from injector.kube.owners import controller_of, owner_refs
 from injector.kube.resources import JOBS, PODS

@@ -35,9 +35,9 @@ from injector.core.model import Annotations, Policy
 from injector.core.observed import ENDED_PHASES
 from injector.core.ownership import SecretKey, SecretRef, may_have
 from injector.core.request import Enabled, enabled
-from injector.core.rollout import TokenState, revision_of, state_of
 from injector.core.sealed import FOUND_EXIT_CODE, SEAL_NAMES, file_ref, seal_of
 from injector.core.sidecar import is_dapr_shared, is_daprd, listening
+from injector.core.token_state import TokenState, revision_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from injector.core.env import EnvEntry
     from injector.core.model import TokenRef
     from injector.core.observed import ObservedContainer, ObservedPod
-    from injector.core.rollout import PodUsage
+    from injector.core.token_state import PodUsage
 
     # Why a container waits, and the Secret and key.
     _Missing: TypeAlias = tuple[ProtectionReason, str, str]

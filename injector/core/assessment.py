@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from injector.core.model import Policy
     from injector.core.observed import ObservedPod
     from injector.core.ownership import SecretKey, SecretRef, TokenSecret
-    from injector.core.rollout import PodUsage
+    from injector.core.token_state import PodUsage
 
 
 class Severity(StrEnum):

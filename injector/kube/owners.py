@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from injector.core.rollout import Ref
+from injector.core.token_state import Ref
 from injector.kube.resources import CRONJOBS, DEPLOYMENTS, JOBS, KINDS, PODS, REPLICASETS, ROLLOUTS, Resource
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretKey
-    from injector.core.rollout import ContainerUsage, PlannedAction, PodUsage, Ref
+    from injector.core.rollout import PlannedAction
+    from injector.core.token_state import ContainerUsage, PodUsage, Ref
     from injector.kube.client import Api
     from injector.kube.resources import Object
     from injector.rotation.observe import Observed, Owners

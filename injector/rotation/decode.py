@@ -13,8 +13,8 @@ from injector.core.env import FileRef
 from injector.core.errors import MalformedObjectError
 from injector.core.observed import ENDED_PHASES, ObservedStatus, has_seal, sealable_spec
 from injector.core.ownership import SecretKey
-from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref
 from injector.core.sealed import NOT_SEALED, SEAL_NAMES, seal_of
+from injector.core.token_state import SKEW, ContainerUsage, MissingToken, PodUsage, Ref
 from injector.times import unix_time
 
 if TYPE_CHECKING:

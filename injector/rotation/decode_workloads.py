@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.core.rollout import Ref, SkipReason, Workload
+from injector.core.rollout import SkipReason, Workload
+from injector.core.token_state import Ref
 from injector.kube.api_messages import redact_words, strip_object_name
 from injector.kube.resources import ROLLOUTS
 from injector.times import unix_time

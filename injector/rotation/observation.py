@@ -14,7 +14,7 @@ from injector.times import unix_time
 
 if TYPE_CHECKING:
     from injector.core.observed import Specs
-    from injector.core.rollout import Ref
+    from injector.core.token_state import Ref
 
 _STARTS: Final = frozenset({"PodScheduled", "Initialized"})
 

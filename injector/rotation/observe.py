@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.core.rollout import PodUsage, Ref, SkipReason, Workload, annotation_for
+from injector.core.rollout import SkipReason, Workload
+from injector.core.token_state import PodUsage, Ref, annotation_for
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.owners import controller_of, controllers
 from injector.kube.resources import (

@@ -20,8 +20,8 @@ from injector.core.rollout import (
     initial_progress,
     next_actions,
     progress_of,
-    revision_of,
 )
+from injector.core.token_state import revision_of
 from injector.kube.errors import NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.rotation import decode_workloads
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretKey
-    from injector.core.rollout import PodUsage, Ref, SecretRevision
+    from injector.core.token_state import PodUsage, Ref, SecretRevision
     from injector.kube.client import Api
     from injector.kube.watch import Clock
     from injector.rotation.admission import AdmissionCheck

@@ -15,15 +15,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from injector.core.ownership import SecretKey, SecretRef, managed_by
-from injector.core.rollout import (
-    Action,
-    Progress,
+from injector.core.rollout import Action, Progress, initial_progress, plan
+from injector.core.token_state import (
     SecretRevision,
     TokenState,
     in_state,
-    initial_progress,
     not_surely_current,
-    plan,
     revision_of,
     without_token,
 )
@@ -38,7 +35,8 @@ from injector.words import counted
 
 if TYPE_CHECKING:
     from injector.core.ownership import SecretManager, TokenSecret
-    from injector.core.rollout import PlannedAction, PodUsage, Ref
+    from injector.core.rollout import PlannedAction
+    from injector.core.token_state import PodUsage, Ref
     from injector.kube.client import Api
     from injector.kube.watch import Clock
     from injector.rotation.admission import AdmissionCheck

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from injector.core.assess import Seen
     from injector.core.model import Policy
     from injector.core.observed import Specs
-    from injector.core.rollout import Ref
+    from injector.core.token_state import Ref
     from injector.kube.client import Api
     from injector.kube.lists import Read, T
     from injector.kube.resources import Object

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.durations import WEEK
 from injector.core.ownership import SecretKey
-from injector.core.rollout import Ref, TokenState, in_state, pod_names, revision_of
+from injector.core.token_state import Ref, TokenState, in_state, pod_names, revision_of
 from injector.kube.resources import PODS, SECRETS
 from injector.rotation import decode, fields
 from injector.rotation.observe import Owners, among
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretRef, TokenSecret
-    from injector.core.rollout import PodUsage
+    from injector.core.token_state import PodUsage
     from injector.kube.client import Api
 
 DIRECTIONS: Final[Mapping[str, str]] = {names.API_TOKEN_ENV: "api", names.APP_TOKEN_ENV: "app"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.core.rollout import SKEW
+from injector.core.token_state import SKEW
 from tests.cluster.objects import ASKING, SECRET
 from tests.cluster.tokencommands import Commands
 from tests.controlplane.polling import wait_for

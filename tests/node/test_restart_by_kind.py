@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from injector.core.rollout import LAG
+from injector.core.token_state import LAG
 from tests.cluster.objects import ASKING, pod
 from tests.cluster.tokencommands import Commands, workload
 from tests.controlplane.polling import wait_for

@@ -12,7 +12,7 @@ from injector.core import names
 from injector.core.assess import assess
 from injector.core.assessment import Currency, Known, Protection, ProtectionReason
 from injector.core.ownership import SecretRef, TokenSecret
-from injector.core.rollout import SKEW, Ref
+from injector.core.token_state import SKEW, Ref
 from injector.rotation.observation import observation
 from injector.times import rfc3339
 from injector.tokens.decode import token_secret

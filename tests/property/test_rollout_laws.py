@@ -12,26 +12,28 @@ from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import (
     Action,
+    RestartBudget,
+    SkipReason,
+    State,
+    Workload,
+    initial_progress,
+    is_below_partition,
+    is_new,
+    next_actions,
+    plan,
+    progress_of,
+)
+from injector.core.token_state import (
     ContainerUsage,
     MissingToken,
     PodUsage,
     Ref,
-    RestartBudget,
     SecretRevision,
-    SkipReason,
-    State,
     TokenState,
-    Workload,
     annotation_for,
-    initial_progress,
-    is_below_partition,
     is_mark,
-    is_new,
-    next_actions,
     next_mark,
-    plan,
     pod_state,
-    progress_of,
     without_token,
 )
 

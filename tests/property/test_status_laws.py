@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from injector.cli.main import main
 from injector.core.assess import assess
 from injector.core.assessment import Known, Protection
-from injector.core.rollout import Ref
+from injector.core.token_state import Ref
 from injector.rotation.observation import observation
 from tests.fake_cluster.server import ApiServer
 from tests.property import strategies as some

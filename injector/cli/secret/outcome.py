@@ -9,7 +9,7 @@ from injector.core.rollout import State
 from injector.words import counted
 
 if TYPE_CHECKING:
-    from injector.core.rollout import PodUsage
+    from injector.core.token_state import PodUsage
     from injector.rotation.rotator import RotationOptions, RotationOutcome
 
 

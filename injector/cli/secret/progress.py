@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table as RichTable
 
-    from injector.core.rollout import Progress, Ref
+    from injector.core.rollout import Progress
+    from injector.core.token_state import Ref
 
 _COLOURS: Final[Mapping[State, str]] = {
     State.READY: "green",

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from injector.core.ownership import SecretManager, SecretRef
-    from injector.core.rollout import PodUsage, Progress
+    from injector.core.rollout import Progress
+    from injector.core.token_state import PodUsage
     from injector.kube.client import Api
     from injector.rotation.rotator import Mint, RotationOutcome
     from injector.tokens.minting import MintedToken

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import TypeAlias
 
-    from injector.core.rollout import Ref
+    from injector.core.token_state import Ref
     from injector.rotation.status import AssessedPod
 
 # Pods that a line names.

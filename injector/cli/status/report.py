@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from injector.cli.status.documents import FindingDocument, PodDocument, StatusDocument, SummaryDocument
     from injector.core.assessment import Assessment, ContainerFinding
-    from injector.core.rollout import Ref
+    from injector.core.token_state import Ref
     from injector.rotation.status import AssessedPod, StatusReport
 
 # The most urgent first.

@@ -12,8 +12,8 @@ import click
 from injector.cli.status import report, secret, workload
 from injector.core.messages import redact
 from injector.core.ownership import SecretRef
-from injector.core.rollout import Ref
 from injector.core.secret_names import is_secret_name
+from injector.core.token_state import Ref
 from injector.kube import workload_target
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.rotation.status import StatusReport, StatusSelection, read_status

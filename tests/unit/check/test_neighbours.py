@@ -9,7 +9,7 @@ import pytest
 from injector.check.model import Result
 from injector.check.neighbours import workload_facts
 from injector.check.pods import workload_of
-from injector.core.rollout import Ref
+from injector.core.token_state import Ref
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.store import Refusal, Store
 from tests.unit.check.checking import outcome

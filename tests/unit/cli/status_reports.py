@@ -17,7 +17,7 @@ from injector.core.assessment import (
     ProtectionReason,
 )
 from injector.core.ownership import SecretKey
-from injector.core.rollout import Ref
+from injector.core.token_state import Ref
 from injector.rotation.status import AssessedPod, StatusReport
 
 SCOPE: Final = Scope(context="production-eu-central-1", namespace=None, at=1_800_000_000)

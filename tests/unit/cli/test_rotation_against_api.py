@@ -12,7 +12,7 @@ import pytest
 
 from injector.cli.main import main
 from injector.core import names
-from injector.core.rollout import annotation_for
+from injector.core.token_state import annotation_for
 from injector.times import rfc3339
 from tests.controlplane.polling import wait_for
 from tests.fake_cluster.argo import ArgoController, put_rollout

@@ -17,11 +17,11 @@ from injector.core.rollout import (
     Action,
     PlannedAction,
     Progress,
-    Ref,
     SkipReason,
     State,
     initial_progress,
 )
+from injector.core.token_state import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from injector.core.assessment import (
     Severity,
 )
 from injector.core.ownership import SecretKey
-from injector.core.rollout import Ref
+from injector.core.token_state import Ref
 from injector.rotation.status import AssessedPod
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal

@@ -21,8 +21,8 @@ from injector.core.assessment import (
     ProtectionReason,
 )
 from injector.core.ownership import SecretRef
-from injector.core.rollout import Ref
 from injector.core.sidecar import is_daprd
+from injector.core.token_state import Ref
 from injector.rotation.observation import observation
 from injector.times import unix_time
 from injector.tokens.decode import token_secret

@@ -9,7 +9,7 @@ import pytest
 
 from injector.core.assess import assess
 from injector.core.assessment import Known, ProtectionReason
-from injector.core.rollout import Ref
+from injector.core.token_state import Ref
 from injector.rotation.observation import observation
 from tests.unit.lint.builders import ids, lint
 

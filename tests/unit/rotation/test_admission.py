@@ -7,15 +7,8 @@ import pytest
 
 from injector.core import names
 from injector.core.ownership import SecretKey
-from injector.core.rollout import (
-    Action,
-    ContainerUsage,
-    MissingToken,
-    PlannedAction,
-    PodUsage,
-    Ref,
-    State,
-)
+from injector.core.rollout import Action, PlannedAction, State
+from injector.core.token_state import ContainerUsage, MissingToken, PodUsage, Ref
 from injector.rotation.admission import AdmissionCheck, assumed, expected_of, lacking_of, pod_of_template
 from tests.builders import asking, container, literal_env, secret_env, sidecar
 

@@ -6,14 +6,14 @@ import pytest
 
 from injector.core import names
 from injector.core.ownership import SecretKey
-from injector.core.rollout import (
+from injector.core.rollout import SkipReason
+from injector.core.token_state import (
     SKEW,
     ContainerUsage,
     MissingToken,
     PodUsage,
     Ref,
     SecretRevision,
-    SkipReason,
     TokenState,
     pod_state,
 )

@@ -7,7 +7,7 @@ import pytest
 
 from injector.core import names
 from injector.core.ownership import SecretKey
-from injector.core.rollout import Ref, annotation_for
+from injector.core.token_state import Ref, annotation_for
 from injector.kube.client import Api
 from injector.rotation.observe import Observed, Owners, observe
 from tests.fake_cluster.server import ApiServer

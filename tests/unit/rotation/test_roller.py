@@ -10,7 +10,8 @@ import pytest
 
 from injector.core import names
 from injector.core.ownership import SecretKey, SecretRef
-from injector.core.rollout import DELETED, State, annotation_for, plan, revision_of
+from injector.core.rollout import DELETED, State, plan
+from injector.core.token_state import annotation_for, revision_of
 from injector.kube.client import Api
 from injector.kube.errors import UnavailableError
 from injector.rotation import admission
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from injector.core.rollout import PlannedAction, Progress, Ref
+    from injector.core.rollout import PlannedAction, Progress
+    from injector.core.token_state import Ref
     from injector.rotation.observe import Observed
 
 Json = dict[str, Any]

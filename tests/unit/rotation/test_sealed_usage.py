@@ -9,19 +9,15 @@ import pytest
 
 from injector.core import names
 from injector.core.ownership import SecretKey
-from injector.core.rollout import (
-    Action,
+from injector.core.rollout import Action, PlannedAction, State, Workload, progress_of
+from injector.core.token_state import (
     ContainerUsage,
     MissingToken,
-    PlannedAction,
     PodUsage,
     Ref,
     SecretRevision,
-    State,
     TokenState,
-    Workload,
     pod_state,
-    progress_of,
     state_of,
 )
 from injector.rotation import decode, fields
