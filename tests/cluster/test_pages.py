@@ -278,7 +278,6 @@ def written_by_another_tool(desk: Desk) -> Iterator[Scene]:
             for kind in ("Deployment", "StatefulSet"):
                 each.create(workload(kind, "checkout", replicas=1))
             wait_for("all Pods running", functools.partial(are_running, each, 2))
-            wait_until_starts_are_past(each)
         change_token(first)
         yield Scene(first)
 
@@ -301,7 +300,8 @@ def written_by_another_tool(desk: Desk) -> Iterator[Scene]:
 
 
 def change_token(kubectl: Kubectl) -> None:
-    """Write a new token as External Secrets does."""
+    """Write a new token as External Secrets does, at a time that makes every running container outdated."""
+    wait_until_starts_are_past(kubectl)
     data = {"token": base64.b64encode(secrets.token_hex(20).encode()).decode()}
     item = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "data": data}
     kubectl.apply(item, "--server-side", "--field-manager=external-secrets")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.forwarder import Forwarder
-from tests.cluster.kubelet import running
+from tests.cluster.kubelet import running, wait_until_starts_are_past
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
 from tests.cluster.tokencommands import QUICK, Commands, Done, limited, marker, workload
 from tests.controlplane.polling import wait_for
@@ -414,6 +414,7 @@ def test_change_by_another_manager_outdates_marked_pods(commands: Commands) -> N
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
     running(commands.kubectl, 1)
     assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
+    wait_until_starts_are_past(commands.kubectl)
     changed = int(time.time())
     commands.kubectl.run("patch", "secret", SECRET, "-p", '{"stringData":{"token":"changed-by-another-manager"}}')
     refused = commands.run("secret", "rotate", commands.secret)
