@@ -123,6 +123,8 @@ def token_uses(pod: dict[str, Any], secret: str) -> dict[str, KeyUse]:
     try:
         others = {one.key: KeyUse() for one in decode.references(pod) if one.secret == secret}
         tokens = {key: direction for key, direction in _directions([pod]).items() if key.name == secret}
+        if not tokens:  # as most Pods of a namespace: whether one is open takes another look at all of its containers
+            return others
         namespace = pod["metadata"]["namespace"]
         keys = decode.index(tokens).get(namespace, {})
         usage = decode.pod_usage(pod, keys, Ref(PODS.kind, namespace, pod["metadata"]["name"]), 0)
