@@ -5,8 +5,8 @@ of one name only with the field selector `metadata.name`.
 
 Watches end regularly: by the server's timeout, a restart, a resource version that is too old (HTTP status or event), or
 a lost connection. The object is then read again: at once if the watch had worked, otherwise after a growing random
-delay. If a permission is missing, it retries two or three times a minute and keeps
-the copy.
+delay. If a permission is missing, it retries two or three times a minute and keeps the
+copy.
 """
 
 from __future__ import annotations

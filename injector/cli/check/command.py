@@ -63,9 +63,9 @@ def command(  # noqa: PLR0913 - its options
     """Check that the installation works.
 
     It only reads, except that it sends Pods as server-side dry runs, which are
-    never stored. It reads no value of a Secret. A check that
-    lacks a permission or an answer is unknown. With --wait, failed and unknown
-    checks run again every 5 seconds, and all checks at the end.
+    never stored. It reads no value of a Secret. A check that lacks a permission
+    or an answer is unknown. With --wait, failed and unknown checks run again
+    every 5 seconds, and all checks at the end.
 
     \b
     Examples:
