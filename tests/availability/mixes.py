@@ -9,8 +9,17 @@ from tests.availability import faults
 from tests.availability.faults import BOTH_SILENT, BOTH_SILENT_TWICE, SILENT, STEP, Fault
 from tests.availability.scenario import SHORT, Mix
 
-# A dead process: its address is dialled until it has left the EndpointSlice, and its running requests are lost.
-_DEAD: Final = ("connect: connection refused", "EOF", "connection reset by peer", "broken pipe")
+# A dead process: its address is dialled until it has left the EndpointSlice, and its running requests are lost. Go's
+# HTTP client reports a lost request by what it notices first: the write, the answer, or the end of the connection,
+# which it calls idle as long as the request is not noted (net/http/transport.go: mapRoundTripError).
+_DEAD: Final = (
+    "connect: connection refused",
+    "EOF",
+    "connection reset by peer",
+    "broken pipe",
+    "http: server closed idle connection",
+    "use of closed network connection",
+)
 # No bundle: the API server trusts only the system's CAs.
 _UNTRUSTED: Final = ("x509: certificate signed by unknown authority",)
 # The policy `requested` denies a Pod that no webhook could serve.
