@@ -31,7 +31,7 @@ from injector.core.sealed import file_ref, first_reader, sealed_tokens
 from injector.core.secret_names import allow_list, forbidden
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from injector.core.containers import Place
@@ -122,13 +122,12 @@ def build(
         (request.seal and _has_sidecar(places, expects_sidecar)) or (not is_plain and _reads_seal(places))
     ):
         sealing = _sealing(read_spec(), places, request, policy)
+        kept = None if is_plain or sealing.plan is None else _first_kept(places, request.wanted, policy.conflict)
+        if kept is not None:
+            problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
+            sealing = _Sealing(warning=seal.refusal(problem))
     resolve = _resolve_all if is_plain else _resolve_all.__wrapped__
     plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
-    if plan.seal is not None and plan.kept:
-        kept = plan.kept[0]
-        problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
-        without_seal = _Sealing(warning=seal.refusal(problem))
-        plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, without_seal)
     if notes is None and not plan.unchanged and not plan.converted:
         return plan
     return _with_existing_record(plan, pod, notes)
@@ -283,10 +282,12 @@ class _PlanBuilder:
             else:
                 self.unchanged.append(_injected(place, variable, wanted))
             return wanted
-        if is_sealed and last.file == file_ref(variable) and not last.optional:
+        has_file = last.file is not None and last.file == file_ref(variable) and not last.optional
+        if has_file and is_sealed:
             self.unchanged.append(_injected(place, variable, wanted, sealed=True))
             return wanted
-        why = self._why_replace(last, place, variable, wanted)
+        is_early = has_file and self._precedes_seal(place)
+        why = "" if is_early else _why_replace(last, place.target, wanted, self.conflict)
         if why is None:
             self._keep(place, variable, last)
             return last.ref
@@ -343,19 +344,6 @@ class _PlanBuilder:
     def _warn(self, place: Place, variable: str, what: str) -> None:
         self.warnings.add(variable, " of container ", place.container, " ", what)
 
-    def _why_replace(self, entry: EnvEntry, place: Place, variable: str, wanted: TokenRef) -> str | None:
-        """The reason to replace an entry, as text for a warning; "" without a warning; None to keep the entry."""
-        if entry.kind is _EMPTY:
-            return _MAY_BE_EMPTY if entry.is_indirect else "was empty, which turns authentication off"
-        if entry.optional:
-            return "was optional, which fails open"
-        if self._precedes_seal(place) and entry.file == file_ref(variable):
-            return ""
-        is_changeable = place.target is _SIDECAR and not entry.is_indirect
-        if is_changeable and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
-            return ""
-        return "was set differently" if self.conflict is _REPLACE else None
-
     def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
         self.kept.append(Kept(place, variable))
         if entry.may_be_empty:
@@ -378,6 +366,33 @@ class _PlanBuilder:
         else:
             where = warning(f"variable {variable} of container {place.container}")
             self.problems.append(forbidden(where, names.REQUESTS[variable][0], ref.name, self.allowed_secrets))
+
+
+def _first_kept(places: Sequence[Place], wanted: Iterable[tuple[str, TokenRef]], conflict: Conflict) -> Kept | None:
+    """The first value that the plan of a Pod to be sealed would keep.
+
+    No value is kept before it, so that every container up to it is to get the wanted reference itself.
+    """
+    for variable, ref in wanted:
+        for place in places:
+            entry = place.env.get(variable)
+            if entry is None or ((entry.ref == ref or entry.file == file_ref(variable)) and not entry.optional):
+                continue
+            if _why_replace(entry, place.target, ref, conflict) is None:
+                return Kept(place, variable)
+    return None
+
+
+def _why_replace(entry: EnvEntry, target: Target, wanted: TokenRef, conflict: Conflict) -> str | None:
+    """The reason to replace an entry, as text for a warning; "" without a warning; None to keep the entry."""
+    if entry.kind is _EMPTY:
+        return _MAY_BE_EMPTY if entry.is_indirect else "was empty, which turns authentication off"
+    if entry.optional:
+        return "was optional, which fails open"
+    is_changeable = target is _SIDECAR and not entry.is_indirect
+    if is_changeable and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
+        return ""
+    return "was set differently" if conflict is _REPLACE else None
 
 
 _MAY_BE_EMPTY: Final = "may expand to an empty token, which turns authentication off"
