@@ -121,11 +121,7 @@ def build(
     if read_spec is not None and (
         (request.seal and _has_sidecar(places, expects_sidecar)) or (not is_plain and _reads_seal(places))
     ):
-        sealing = _sealing(read_spec(), places, request, policy)
-        kept = None if is_plain or sealing.plan is None else _first_kept(places, request.wanted, policy.conflict)
-        if kept is not None:
-            problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
-            sealing = _Sealing(warning=seal.refusal(problem))
+        sealing = _sealing(read_spec(), places, request, policy, is_plain=is_plain)
     resolve = _resolve_all if is_plain else _resolve_all.__wrapped__
     plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
     if notes is None and not plan.unchanged and not plan.converted:
@@ -186,7 +182,9 @@ def _is_sealed(entry: EnvEntry | None) -> bool:
     return entry is not None and entry.file is not None and entry.file == file_ref(entry.name)
 
 
-def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy) -> _Sealing:
+def _sealing(
+    spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy, *, is_plain: bool
+) -> _Sealing:
     wanted = request.wanted
 
     def targets() -> seal.Targets:
@@ -201,8 +199,17 @@ def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionReque
         return _NOT_SEALED
     if tokens:
         return _Sealing(warning=seal.refusal("its seal has another Secret or key; render the manifest again"))
-    found = seal.prepare(spec, wanted, targets, policy, is_usual=is_usual)
-    return _Sealing(warning=found) if isinstance(found, str) else _Sealing(found.index, found)
+    problem = seal.policy_problem(spec, wanted, policy)
+    kept = None if problem or is_plain else _first_kept(places, wanted, policy.conflict)
+    if kept is not None:
+        problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
+    if problem is None and not is_usual:
+        # Last, because it reads all variables of all containers.
+        problem = seal.pod_problem(spec, wanted, targets())
+    if problem is not None:
+        return _Sealing(warning=seal.refusal(problem))
+    planned = seal.prepare(spec, wanted, targets, policy)
+    return _Sealing(planned.index, planned)
 
 
 _NO_TOKENS: Final[Mapping[str, TokenRef]] = {}

@@ -220,21 +220,11 @@ def prepare(
     wanted: tuple[tuple[str, TokenRef], ...],
     find_targets: FindTargets,
     policy: Policy,
-    *,
-    is_usual: bool,
-) -> SealPlan | str:
-    """The additions that seal a Pod; or a warning with the reason why it cannot be sealed.
+) -> SealPlan:
+    """The additions that seal a Pod, which has no problem.
 
-    `find_targets` is called if it matters which containers get the file. `is_usual`: the result of the function.
-
-    Raises:
-        MalformedObjectError: A container's `env` is not a list of variables.
+    `find_targets` is called if it matters which containers get the file.
     """
-    problem = _policy_problem(spec, wanted, policy)
-    if problem is None and not is_usual:
-        problem = _pod_problem(spec, wanted, find_targets())
-    if problem is not None:
-        return refusal(problem)
     return SealPlan(
         index=_first_target(spec.initContainers, find_targets()) if spec.initContainers else 0,
         tokens=wanted,
@@ -268,7 +258,8 @@ def loophole(reader: KeyReader) -> str:
     return warning(f"sealed, but {reader.advice}")
 
 
-def _policy_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], policy: Policy) -> str | None:
+def policy_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], policy: Policy) -> str | None:
+    """Why no Pod with this Policy, operating system or kind of source can be sealed; None if it can."""
     if policy.seal_image is None:
         return "the policy has no sealImage; ask the owner of the cluster to set it"
     if (spec.os is not None and spec.os.name == _WINDOWS) or (spec.nodeSelector or {}).get(_OS_LABEL) == _WINDOWS:
@@ -279,7 +270,12 @@ def _policy_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], p
     return None
 
 
-def _pod_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> str | None:
+def pod_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> str | None:
+    """What else in the Pod uses our names or reads a wanted key; None if nothing does. A usual Pod has no such problem.
+
+    Raises:
+        MalformedObjectError: A container's `env` is not a list of variables.
+    """
     taken = _taken_name(spec)
     if taken is not None:
         return taken

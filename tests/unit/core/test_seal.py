@@ -46,6 +46,7 @@ API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
 NAME: Final = "dapr-token-injector-seal"
 CHECK: Final = "dapr-token-injector-seal-check"
 POLICY: Final = Policy(seal_image="registry/image:1")
+NO_IMAGE: Final = "not sealed: the policy has no sealImage; ask the owner of the cluster to set it"
 ALWAYS: Final = Policy(seal_image="registry/image:1", seal=SealMode.ALWAYS)
 
 
@@ -410,9 +411,7 @@ def test_other_file_prevents_sealing(source: Json) -> None:
 
 
 def test_policy_without_image_does_not_seal() -> None:
-    expected = "not sealed: the policy has no sealImage; ask the owner of the cluster to set it"
-
-    assert warnings_of(sealing(container()), Policy()) == [expected]
+    assert warnings_of(sealing(container()), Policy()) == [NO_IMAGE]
 
 
 def test_value_that_is_kept_prevents_sealing() -> None:
@@ -422,6 +421,13 @@ def test_value_that_is_kept_prevents_sealing() -> None:
         "not sealed: a value of its own is kept; remove DAPR_API_TOKEN from container web",
         "DAPR_API_TOKEN of container web is a value in clear text and was kept; use a Secret",
     ]
+
+
+def test_value_that_is_kept_is_named_before_other_readers() -> None:
+    found = sealing(container(env=[literal_env("x"), secret_env(variable="OTHER")]))
+
+    assert warnings_of(found)[0] == "not sealed: a value of its own is kept; remove DAPR_API_TOKEN from container web"
+    assert warnings_of(found, Policy())[0] == NO_IMAGE
 
 
 def test_value_that_is_replaced_does_not_prevent_sealing() -> None:
