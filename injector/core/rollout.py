@@ -440,7 +440,10 @@ def progress_of(
         missing=pod_names(without_token(action.keys, old)),
     )
     for pod in pods:
-        lacking = _lacking(pod, action.keys, expected) if is_new(pod, workload, action.keys, revisions) else ()
+        is_of_restart = is_new(pod, workload, action.keys, revisions) or (
+            bool(workload.restarted_by) and _is_since(pod, revisions)
+        )
+        lacking = _lacking(pod, action.keys, expected) if is_of_restart else ()
         if lacking:
             is_broken = any(one.is_broken_seal for one in pod.missing)
             why = BROKEN_SEAL if is_broken else "the webhook did not inject it"
@@ -463,6 +466,15 @@ def progress_of(
         tool = workload.restarted_by
         message = f"{tool} should restart it and has not within {late_after:g} s; see the log of {tool}"
     return replace(now, state=State.FAILED, message=message)
+
+
+def _is_since(pod: PodUsage, revisions: Mapping[SecretKey, SecretRevision]) -> bool:
+    """Whether a Pod was created since the changes: at once, perhaps, by a tool that waits for them.
+
+    Which value it has is uncertain for as long as kubelets may lag, and whether it has a reference is not.
+    """
+    changes = [revision.changed for revision in revisions.values()]
+    return pod.created is not None and all(change is not None and pod.created >= change for change in changes)
 
 
 def _failure_of(action: PlannedAction, workload: Workload) -> str:

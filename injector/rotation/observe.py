@@ -77,9 +77,8 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
     sidecars: dict[Ref, tuple[str, dict[str, Any]]] = {}
     for pod in pods:
         namespace = pod["metadata"]["namespace"]
-        secrets = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {})) or owners.secrets_of_siblings(
-            pod
-        )
+        secrets: Collection[str] = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {}))
+        secrets = secrets or await owners.secrets_of_siblings(pod)
         if not secrets or decode.has_ended(pod):
             continue
         top, first_position = await owners.of(pod, secrets)
@@ -111,6 +110,8 @@ class Owners:
         self._running: frozenset[tuple[str, str, int | None]] = frozenset()
         # By the uid of a ReplicaSet of an Argo Rollout: the Secrets that its Pods use.
         self._of_rollouts: dict[str, Collection[str]] = {}
+        # The same for each workload that another tool restarts.
+        self._of_reloaded: dict[Ref, Collection[str]] = {}
 
     def remember_running(self, pods: Iterable[PodUsage]) -> None:
         """Remember these containers: those that still run after the Secret changed have the previous value."""
@@ -124,13 +125,28 @@ class Owners:
         ]
         return replace(pod, usages=tuple(usages))
 
-    def secrets_of_siblings(self, pod: dict[str, Any]) -> Collection[str]:
-        """Return the Secrets that other Pods of the same ReplicaSet of an Argo Rollout use, as far as observed.
+    async def secrets_of_siblings(self, pod: dict[str, Any]) -> Collection[str]:
+        """Return the Secrets that other Pods of the same workload use, as far as observed, if a restart leaves no mark.
 
-        A restart leaves its template as it is, so a new Pod without its token has no mark to be recognized by.
+        A new Pod without its token has then nothing to be recognized by. An Argo Rollout keeps its template, and its
+        Pods are those of the same ReplicaSet; another tool writes marks of its own.
         """
         owner = controller_of(pod["metadata"])
-        return self._of_rollouts.get(owner.uid, ()) if owner is not None else ()
+        if owner is None:
+            return ()
+        direct = Ref(owner.kind, pod["metadata"]["namespace"], owner.name)
+        return self._of_rollouts.get(owner.uid) or self._of_reloaded.get(
+            await self._deployment_of(direct, owner.uid) or direct, ()
+        )
+
+    async def _deployment_of(self, direct: Ref, uid: str) -> Ref | None:
+        """Return the Deployment of a ReplicaSet, if another tool restarts it: others are not read."""
+        above = Ref(DEPLOYMENTS.kind, direct.namespace, direct.name.rpartition("-")[0])
+        if direct.kind != REPLICASETS.kind or above not in self._of_reloaded:
+            return None
+        found = await self._get((direct, uid), REPLICASETS)
+        owner = controller_of(found["metadata"]) if found is not None else None
+        return above if owner is not None and (owner.kind, owner.name) == (above.kind, above.name) else None
 
     def forget(self, workloads: Collection[Ref]) -> None:
         """Read these workloads again when they are needed; the objects between them and their Pods are kept."""
@@ -181,6 +197,8 @@ class Owners:
             self._of_rollouts[direct.uid] = {*self._of_rollouts.get(direct.uid, ()), *secrets}
         start = ((last.get("spec") or {}).get("ordinals") or {}).get("start") or 0
         top = replace(decode_workloads.workload(last), restarted_by=restarted_by(last, secrets))
+        if top.restarted_by:
+            self._of_reloaded[top.ref] = {*self._of_reloaded.get(top.ref, ()), *secrets}
         return top, int(start)
 
     async def read(self, ref: Ref) -> dict[str, Any] | None:

@@ -573,6 +573,17 @@ def test_new_pod_of_a_restart_by_another_tool_is_checked() -> None:
     assert progress(reloaded, open_pod("new", created=created), action=waits).state is State.NOT_INJECTED
 
 
+def test_pod_created_in_the_second_of_the_change_is_of_a_foreign_restart() -> None:
+    waits = PlannedAction(ref=WEB, action=Action.WAIT, keys=(KEY,))
+    reloaded = Workload(ref=WEB, restarted_by="Reloader")
+
+    def state(created: int | None, workload: Workload = reloaded) -> State:
+        return progress(workload, pod("new", usages=(), created=created), action=waits).state
+
+    assert [state(CHANGED), state(CHANGED + LAG)] == [State.NOT_INJECTED] * 2
+    assert State.NOT_INJECTED not in {state(CHANGED - 1), state(None), state(CHANGED, Workload(ref=WEB))}
+
+
 def test_ready_above_the_partition_reports_the_pods_below() -> None:
     action = PlannedAction(
         ref=DB, action=Action.RESTART, keys=(KEY,), marks=MARK, skip_reason=SkipReason.PARTITION, skipped=("db-0",)

@@ -252,6 +252,32 @@ def test_restart_by_another_tool_is_waited_for_and_checked(server: ApiServer, *,
     assert controllers.restarted == []
 
 
+@pytest.mark.parametrize("seconds", [0, 1, 30])
+@pytest.mark.parametrize("injected", [0, 1])
+def test_new_pod_without_mark_and_request_fails_a_foreign_restart(
+    server: ApiServer, injected: int, seconds: int
+) -> None:
+    created = WRITTEN.replace("00Z", f"{seconds:02}Z")
+
+    def make(name: str) -> Json:
+        """The webhook gave the Pods a default Secret until now, so that nothing in the template names it."""
+        found = without_token(name)
+        found["metadata"] |= {"creationTimestamp": created, "annotations": {names.ENABLED: "true"}}
+        return found
+
+    put_workloads(server, 2)
+    meta = server.objects["deployments", "shop", "web0"]["metadata"]
+    meta["annotations"] = {"secret.reloader.stakater.com/reload": "s"}
+    for number in range(injected):
+        found = copy.deepcopy(pod("web0"))
+        found["metadata"] |= {"name": f"web0-new-{number}", "creationTimestamp": WRITTEN.replace("00Z", "30Z")}
+        server.put("pods", found)
+    controllers = Controllers(server, looks=2, make=make)
+    progress = roll(server, planned=lambda _: controllers.restart("web0"))
+    assert states(progress)["web0"] is State.NOT_INJECTED
+    assert progress["web0"].message == "new Pod web0-2-1 has no token in daprd: the webhook did not inject it"
+
+
 def test_plan_without_restarts_makes_no_calls(server: ApiServer) -> None:
     assert roll(server) == {}
     assert server.calls == []
