@@ -300,7 +300,17 @@ def test_only_complete_rollouts_are_ready(
     action, workload, pods, expected = rollout
     revisions = {key: REVISIONS[key] for key in action.keys}
     progress = progress_of(action, workload, pods, revisions, expected)
-    new = [pod for pod in pods if is_new(pod, workload, action.keys, REVISIONS)]
+    changes = [revision.changed for revision in revisions.values()]
+    new = [
+        pod
+        for pod in pods
+        if is_new(pod, workload, action.keys, REVISIONS)
+        # Another tool may create Pods as soon as the Secret changes, and writes no mark.
+        or (
+            workload.restarted_by
+            and all(at is not None and pod.created is not None and pod.created >= at for at in changes)
+        )
+    ]
     old = [pod for pod in pods if pod_state(pod, revisions) in OLD or without_token(action.keys, [pod])]
     reached = [pod for pod in old if not is_below_partition(pod, workload)]
     lacking = [pod for pod in new if lacks(pod, action.keys, expected)]
