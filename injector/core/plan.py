@@ -289,7 +289,7 @@ class _PlanBuilder:
             else:
                 self.unchanged.append(_injected(place, variable, wanted))
             return wanted
-        has_file = last.file is not None and last.file == file_ref(variable) and not last.optional
+        has_file = _is_sealed(last) and not last.optional
         if has_file and is_sealed:
             self.unchanged.append(_injected(place, variable, wanted, sealed=True))
             return wanted
@@ -383,7 +383,7 @@ def _first_kept(places: Sequence[Place], wanted: Iterable[tuple[str, TokenRef]],
     for variable, ref in wanted:
         for place in places:
             entry = place.env.get(variable)
-            if entry is None or ((entry.ref == ref or entry.file == file_ref(variable)) and not entry.optional):
+            if entry is None or ((entry.ref == ref or _is_sealed(entry)) and not entry.optional):
                 continue
             if _why_replace(entry, place.target, ref, conflict) is None:
                 return Kept(place, variable)

@@ -76,10 +76,12 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
     usages: list[PodUsage] = []
     sidecars: dict[Ref, tuple[str, dict[str, Any]]] = {}
     for pod in pods:
+        if decode.has_ended(pod):
+            continue
         namespace = pod["metadata"]["namespace"]
         secrets: Collection[str] = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {}))
         secrets = secrets or await owners.secrets_of_siblings(pod)
-        if not secrets or decode.has_ended(pod):
+        if not secrets:
             continue
         top, first_position = await owners.of(pod, secrets)
         usage = decode.pod_usage(pod, index[namespace], top.ref, first_position)
