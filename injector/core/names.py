@@ -53,6 +53,8 @@ TOKEN_ISSUED: Final = "dapr-token-injector/token-issued"
 TOKEN_EXPIRES: Final = "dapr-token-injector/token-expires"
 # On a Pod template: the id of the token for which it was restarted, one annotation per Secret, named after it.
 RESTARTED_FOR: Final = "restarted-for.dapr-token-injector/"
+# On a workload that we restart: Secret and key that its sidecars had from the Policy, as `<Secret>/<key>`.
+OBSERVED_DEFAULT: Final = "observed.dapr-token-injector/default-secret"
 # --- on namespaces: the Policy's default Secret, and the mode of the guard ---
 INJECT_DEFAULT_LABEL: Final = "dapr-token-injector/inject-default"
 GUARD_LABEL: Final = "dapr-token-injector/guard"

@@ -114,6 +114,7 @@ class PlannedAction:
         note: What a user should know of it.
         marks: Annotations that a restart writes to its template.
         restart_at: For an Argo Rollout, in place of marks: the time before which its Pods were created.
+        default_key: The key that its sidecars have from the Policy's default Secret.
         is_completed: A Pod created since the change runs the current value, and nothing is left to do.
     """
 
@@ -128,6 +129,7 @@ class PlannedAction:
     note: str = ""
     marks: Mapping[str, str] = field(default_factory=dict)
     restart_at: int | None = None
+    default_key: SecretKey | None = None
     is_completed: bool = False
 
     @property
@@ -236,6 +238,7 @@ def _planned(
         outdated=pod_names(outdated),
         uncertain=pod_names(uncertain),
         missing=pod_names(missing),
+        default_key=min((key for pod in pods for key in pod.defaults if key in keys), default=None),
     )
     replaced = {pod.name: pod for pod in (*outdated, *missing, *(uncertain if include_uncertain else ()))}
     is_marked = _is_marked(workload, keys, revisions)
@@ -251,14 +254,14 @@ def _planned(
     found = replace(found, skip_reason=reason, skipped=skipped)
     if len(skipped) == len(replaced):
         return replace(found, action=Action.SKIP, is_completed=is_completed)
-    if workload.restarted_by:
-        return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
-    # A Pod of the marked template without a token: admission failed, so only another restart gives it one.
-    has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing if pod.name not in skipped)
+    # A Pod of the restart without a token: admission failed, so only another restart gives it one.
+    has_failed = any(is_of_restart(pod, workload, keys, revisions) for pod in missing if pod.name not in skipped)
     # Argo cancels a restart when the template changes, and then reports that it is complete.
     is_cancelled = workload.restarts_by_time and workload.rollout_complete
     if is_marked and not has_failed and not is_cancelled:
         return replace(found, action=Action.WAIT)
+    if workload.restarted_by and not has_failed:
+        return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
     if workload.restarts_by_time:
         return _planned_by_time(found, workload, missing, revisions)
     marks = {annotation_for(key.name): _unused_mark(key, workload, missing, revisions[key]) for key in keys}
@@ -332,6 +335,21 @@ def is_new(
     if workload.restart_at is not None and pod.created is not None and _is_marked(workload, keys, revisions):
         return pod.created >= workload.restart_at
     return all(_is_new(pod, workload, key, revisions[key]) for key in keys)
+
+
+def is_of_restart(
+    pod: PodUsage, workload: Workload, keys: Collection[SecretKey], revisions: Mapping[SecretKey, SecretRevision]
+) -> bool:
+    """Return whether the Pod was created by the restart, perhaps by another tool in the second of the change.
+
+    Which value such a Pod has is uncertain for as long as kubelets may lag, and whether it has a reference is not.
+    """
+    if is_new(pod, workload, keys, revisions):
+        return True
+    if not workload.restarted_by or _is_marked(workload, keys, revisions):
+        return False
+    changes = [revisions[key].changed for key in keys]
+    return pod.created is not None and all(change is not None and pod.created >= change for change in changes)
 
 
 def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretRevision) -> bool:
@@ -440,10 +458,8 @@ def progress_of(
         missing=pod_names(without_token(action.keys, old)),
     )
     for pod in pods:
-        is_of_restart = is_new(pod, workload, action.keys, revisions) or (
-            bool(workload.restarted_by) and _is_since(pod, revisions)
-        )
-        lacking = _lacking(pod, action.keys, expected) if is_of_restart else ()
+        is_checked = is_of_restart(pod, workload, action.keys, revisions)
+        lacking = _lacking(pod, action.keys, expected) if is_checked else ()
         if lacking:
             is_broken = any(one.is_broken_seal for one in pod.missing)
             why = BROKEN_SEAL if is_broken else "the webhook did not inject it"
@@ -466,15 +482,6 @@ def progress_of(
         tool = workload.restarted_by
         message = f"{tool} should restart it and has not within {late_after:g} s; see the log of {tool}"
     return replace(now, state=State.FAILED, message=message)
-
-
-def _is_since(pod: PodUsage, revisions: Mapping[SecretKey, SecretRevision]) -> bool:
-    """Whether a Pod was created since the changes: at once, perhaps, by a tool that waits for them.
-
-    Which value it has is uncertain for as long as kubelets may lag, and whether it has a reference is not.
-    """
-    changes = [revision.changed for revision in revisions.values()]
-    return pod.created is not None and all(change is not None and pod.created >= change for change in changes)
 
 
 def _failure_of(action: PlannedAction, workload: Workload) -> str:

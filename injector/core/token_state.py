@@ -69,13 +69,14 @@ class MissingToken:
     """A token that a container should have, and has no value for, or one that may be empty.
 
     A Pod requests it for its sidecar, or the container reads it from a file, and the Pod is not sealed as it must be
-    (`is_broken_seal`).
+    (`is_broken_seal`). `is_default`: it is the Policy's default one, which the Pod does not name.
     """
 
     key: SecretKey
     container: str
     variable: str
     is_broken_seal: bool = False
+    is_default: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,8 @@ class PodUsage:
     which is at most `clock_lead` seconds ahead (None: unknown). `restarted_for`: the Pod's annotations. `position`: its
     place in a StatefulSet. `missing`: tokens that it requests and does not have. `open_keys`: the keys of those, and of
     tokens that its sidecar references as optional: it can serve without a token. `ended`: containers that ended for
-    good, and keys that each could not have started without.
+    good, and keys that each could not have started without. `defaults`: keys that its sidecar reads as its API token,
+    and no annotation requests: those of the Policy's default Secret.
     """
 
     namespace: str
@@ -97,6 +99,7 @@ class PodUsage:
     missing: tuple[MissingToken, ...] = ()
     open_keys: frozenset[SecretKey] = frozenset()
     ended: frozenset[tuple[SecretKey, str]] = frozenset()
+    defaults: frozenset[SecretKey] = frozenset()
     created: int | None = None
     clock_lead: int | None = None
     restarted_for: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
@@ -66,7 +66,13 @@ async def check(
         if workload is None:
             continue  # nothing is left to restart
         body = pod_of_template(workload, seen.sidecars.get(action.ref))
-        found[action.ref] = await _check_one(api, action, body, by_workload.get(action.ref, []), registration)
+        one = await _check_one(api, action, body, by_workload.get(action.ref, []), registration)
+        if one.state is State.NOT_INJECTED and names.OBSERVED_DEFAULT in (
+            workload["metadata"].get("annotations") or ()
+        ):
+            advice = f"if they should have none, remove its annotation {names.OBSERVED_DEFAULT}"
+            one = replace(one, problem=f"{one.problem}; {advice}")
+        found[action.ref] = one
     return found
 
 
@@ -203,9 +209,9 @@ def lacking_of(
 ) -> tuple[str, ...]:
     """Return the containers of the answer's Pod that should have a token but have none, or only an optional reference.
 
-    A container should have one when the Pod requests it by annotation, or when running Pods have it in a variable. A
-    container that has a value from elsewhere, or that the template no longer has, lacks nothing. Optional references of
-    app containers are the users' own.
+    A container should have one when the Pod requests it by annotation, when running Pods have it in a variable, or when
+    they should have it from the Policy's default Secret. A container that has a value from elsewhere, or that the
+    template no longer has, lacks nothing. Optional references of app containers are the users' own.
     """
     usage = _answered(answer, ref, expected)
     wanted = {
@@ -214,6 +220,7 @@ def lacking_of(
         for one in pod.usages
         if one.variable in names.TOKEN_VARIABLES and (not one.is_optional or one.container == names.SIDECAR)
     }
+    wanted |= {(one.key, one.container, one.variable) for pod in running for one in pod.missing if one.is_default}
     if usage is not None:
         wanted |= {(one.key, one.container, one.variable) for one in usage.usages if _is_optional_sidecar(one)}
     sealed = decode.sealed_references(answer)

@@ -187,7 +187,9 @@ def _slim_container(container: Object, mounted: Collection[str]) -> Object:
 _SOURCES: Final = frozenset({"secretKeyRef", "fileKeyRef"})
 
 
-def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: int) -> PodUsage | None:
+def pod_usage(
+    pod: Object, keys: NamespaceKeys, workload: Ref, first_position: int, defaults: Iterable[SecretKey] = ()
+) -> PodUsage | None:
     """Return which containers of a Pod read or request one of the keys; None for a Pod that has ended.
 
     Args:
@@ -195,6 +197,7 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
         keys: The keys of its namespace.
         workload: The object at the end of its owners.
         first_position: Number of the StatefulSet's first Pod.
+        defaults: The keys that its sidecar should have from the Policy's default Secret, and has not.
     """
     meta, status = pod["metadata"], pod.get("status") or {}
     if has_ended(pod):
@@ -204,7 +207,13 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
     is_placed = bool((pod.get("spec") or {}).get("nodeName"))
     usages: dict[tuple[str, SecretKey, bool], ContainerUsage] = {}
     ended: set[tuple[SecretKey, str]] = set()
-    missing = tuple(dict.fromkeys(missing_tokens(pod, keys)))
+    missing = (
+        *dict.fromkeys(missing_tokens(pod, keys)),
+        *(
+            MissingToken(key=key, container=names.SIDECAR, variable=names.API_TOKEN_ENV, is_default=True)
+            for key in defaults
+        ),
+    )
     open_keys = {one.key for one in missing}
     for one in references(pod):
         state = states.get(one.container, _NOT_REPORTED)
@@ -240,6 +249,7 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
         missing=missing,
         open_keys=frozenset(open_keys),
         ended=frozenset(ended),
+        defaults=frozenset(default_keys(pod, keys)),
         created=unix_time(meta.get("creationTimestamp")),
         clock_lead=_clock_lead(pod),
         restarted_for=dict(meta.get("annotations") or {}),
@@ -302,10 +312,14 @@ def missing_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToken]:
     """
     for variable, name, key_name in missing_requests(pod):
         of_secret = keys.get(name, {})
-        wanted = key_name or (names.DAPR_FIXED_KEY if names.DAPR_FIXED_KEY in of_secret else "")
-        for key in _selected(of_secret, wanted):
+        for key in _selected(of_secret, key_name) if key_name else unnamed_keys(of_secret):
             yield MissingToken(key=key, container=names.SIDECAR, variable=variable)
     yield from _unreliable_tokens(pod, keys)
+
+
+def unnamed_keys(of_secret: Mapping[str, SecretKey]) -> Iterable[SecretKey]:
+    """Return which keys of a Secret the Policy's default key may be: `token` if it is one, otherwise all."""
+    return _selected(of_secret, names.DAPR_FIXED_KEY if names.DAPR_FIXED_KEY in of_secret else "")
 
 
 def _unreliable_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToken]:
@@ -346,6 +360,32 @@ def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
         name = str(annotations.get(secret_annotation) or "").strip()
         if name and any(not _has_value(one, variable, sealed) for one in sidecars(pod)):
             yield variable, name, str(annotations.get(key_annotation) or "").strip()
+
+
+def default_keys(pod: Object, keys: NamespaceKeys) -> Iterator[SecretKey]:
+    """Yield the keys that the sidecars of a Pod read as their API token, although no annotation names the Secret."""
+    if requests_token(pod):
+        return
+    for one in references(pod):
+        if one.container == names.SIDECAR and one.variable == names.API_TOKEN_ENV:
+            yield from _selected(keys.get(one.secret, {}), one.key)
+
+
+def lacks_unrequested_token(pod: Object) -> bool:
+    """Return whether a sidecar of a Pod has no API token, and no annotation names the Secret of one.
+
+    It may be that of the Policy, which a Pod does not show.
+    """
+    if not requests_sidecar(pod) or requests_token(pod):
+        return False
+    sealed = sealed_references(pod)
+    return any(not _has_value(one, names.API_TOKEN_ENV, sealed) for one in sidecars(pod))
+
+
+def requests_token(pod: Object) -> bool:
+    """Return whether an annotation of a Pod names the Secret of its API token."""
+    annotations = pod["metadata"].get("annotations") or {}
+    return bool(str(annotations.get(names.API_TOKEN_SECRET) or "").strip())
 
 
 def requests_sidecar(pod: Object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.core import names
 from injector.core.rollout import SkipReason, Workload
 from injector.core.token_state import PodUsage, Ref, annotation_for
 from injector.kube.errors import ForbiddenError, NotFoundError
@@ -20,8 +21,7 @@ from injector.kube.resources import (
     STATEFULSETS,
     Resource,
 )
-from injector.rotation import decode, decode_workloads, fields
-from injector.rotation.reloader import restarted_by
+from injector.rotation import decode, decode_workloads, fields, reloader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -75,16 +75,19 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
     workloads: dict[Ref, Workload] = {}
     usages: list[PodUsage] = []
     sidecars: dict[Ref, tuple[str, dict[str, Any]]] = {}
-    for pod in pods:
-        if decode.has_ended(pod):
-            continue
+    living = [pod for pod in pods if not decode.has_ended(pod)]
+    for pod in living:
+        owners.remember_defaults(pod, index.get(pod["metadata"]["namespace"], {}))
+    for pod in living:
         namespace = pod["metadata"]["namespace"]
-        secrets: Collection[str] = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {}))
-        secrets = secrets or await owners.secrets_of_siblings(pod)
+        keys_here = index.get(namespace, {})
+        secrets = _secrets_of(pod, keys_here, marks.get(namespace, {}))
+        defaults = await owners.missing_defaults(pod, keys_here, secrets)
+        secrets |= {key.name for key in defaults}
         if not secrets:
             continue
         top, first_position = await owners.of(pod, secrets)
-        usage = decode.pod_usage(pod, index[namespace], top.ref, first_position)
+        usage = decode.pod_usage(pod, keys_here, top.ref, first_position, defaults)
         if usage is not None:
             workloads[top.ref] = top
             usages.append(owners.with_history(usage))
@@ -102,6 +105,26 @@ def _secrets_of(pod: dict[str, Any], keys: decode.NamespaceKeys, marks: Mapping[
     return (used & keys.keys()) | requested | marked
 
 
+def _defaults_of(workload: dict[str, Any], keys: decode.NamespaceKeys, used: Collection[str]) -> Collection[SecretKey]:
+    """Return the keys that the sidecars of a workload have from the Policy's default Secret, as its metadata shows."""
+    recorded = (workload["metadata"].get("annotations") or {}).get(names.OBSERVED_DEFAULT)
+    if recorded:
+        name, _, key = recorded.partition("/")
+        found = keys.get(name, {}).get(key)
+        return () if found is None else (found,)
+    named = sorted(keys.keys() & reloader.named_secrets(workload) - set(used))
+    return [key for name in named for key in decode.unnamed_keys(keys[name])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Top:
+    """The end of a chain of owners: the object, or None and why the chain ends there."""
+
+    ref: Ref
+    found: dict[str, Any] | None
+    skip_reason: SkipReason | None = None
+
+
 class Owners:
     """Finds the owners of Pods; each object is read once, until `forget`."""
 
@@ -110,10 +133,9 @@ class Owners:
         self._seen: dict[_Identity, dict[str, Any] | None] = {}
         self._listed: set[str] = set()  # kinds
         self._running: frozenset[tuple[str, str, int | None]] = frozenset()
-        # By the uid of a ReplicaSet of an Argo Rollout: the Secrets that its Pods use.
-        self._of_rollouts: dict[str, Collection[str]] = {}
-        # The same for each workload that another tool restarts.
-        self._of_reloaded: dict[Ref, Collection[str]] = {}
+        self._forbidden: dict[_Identity, ForbiddenError] = {}
+        # By the uid of a ReplicaSet: the keys that sidecars of its Pods read, and that no annotation requests.
+        self._defaults: dict[str, set[SecretKey]] = {}
 
     def remember_running(self, pods: Iterable[PodUsage]) -> None:
         """Remember these containers: those that still run after the Secret changed have the previous value."""
@@ -127,28 +149,32 @@ class Owners:
         ]
         return replace(pod, usages=tuple(usages))
 
-    async def secrets_of_siblings(self, pod: dict[str, Any]) -> Collection[str]:
-        """Return the Secrets that other Pods of the same workload use, as far as observed, if a restart leaves no mark.
+    def remember_defaults(self, pod: dict[str, Any], keys: decode.NamespaceKeys) -> None:
+        """Remember which of the keys its sidecar has from the Policy's default Secret, for Pods of its template."""
+        owner = controller_of(pod["metadata"])
+        if owner is None or owner.kind != REPLICASETS.kind or not decode.requests_sidecar(pod):
+            return
+        for key in decode.default_keys(pod, keys):
+            self._defaults.setdefault(owner.uid, set()).add(key)
 
-        A new Pod without its token has then nothing to be recognized by. An Argo Rollout keeps its template, and its
-        Pods are those of the same ReplicaSet; another tool writes marks of its own.
+    async def missing_defaults(
+        self, pod: dict[str, Any], keys: decode.NamespaceKeys, used: Collection[str]
+    ) -> Collection[SecretKey]:
+        """Return the keys that the sidecar of a Pod should have from the Policy's default Secret, and has not.
+
+        Nothing in the Pod shows it (docs/decisions/0043). Another Pod of the same template does, or its workload, which
+        says what its sidecars had, or which another tool restarts for a Secret that is not one of those `used`.
         """
         owner = controller_of(pod["metadata"])
-        if owner is None:
+        if owner is None or not keys or not decode.lacks_unrequested_token(pod):
             return ()
-        direct = Ref(owner.kind, pod["metadata"]["namespace"], owner.name)
-        return self._of_rollouts.get(owner.uid) or self._of_reloaded.get(
-            await self._deployment_of(direct, owner.uid) or direct, ()
-        )
-
-    async def _deployment_of(self, direct: Ref, uid: str) -> Ref | None:
-        """Return the Deployment of a ReplicaSet, if another tool restarts it: others are not read."""
-        above = Ref(DEPLOYMENTS.kind, direct.namespace, direct.name.rpartition("-")[0])
-        if direct.kind != REPLICASETS.kind or above not in self._of_reloaded:
-            return None
-        found = await self._get((direct, uid), REPLICASETS)
-        owner = controller_of(found["metadata"]) if found is not None else None
-        return above if owner is not None and (owner.kind, owner.name) == (above.kind, above.name) else None
+        if owner.uid in self._defaults:
+            return sorted(self._defaults[owner.uid])
+        try:
+            top = await self._top(pod)
+        except ForbiddenError:  # what the Pods of the keys need is read by `of`
+            return ()
+        return _defaults_of(top.found, keys, used) if top.found is not None else ()
 
     def forget(self, workloads: Collection[Ref]) -> None:
         """Read these workloads again when they are needed; the objects between them and their Pods are kept."""
@@ -174,34 +200,39 @@ class Owners:
 
     async def of(self, pod: dict[str, Any], secrets: Collection[str]) -> tuple[Workload, int]:
         """Return the object at the end of the owners, and the number of the first Pod of a StatefulSet."""
+        top = await self._top(pod)
+        if top.found is None:
+            return Workload(ref=top.ref, skip_reason=top.skip_reason), 0
+        start = ((top.found.get("spec") or {}).get("ordinals") or {}).get("start") or 0
+        return replace(
+            decode_workloads.workload(top.found), restarted_by=reloader.restarted_by(top.found, secrets)
+        ), int(start)
+
+    async def _top(self, pod: dict[str, Any]) -> _Top:
+        """Return the end of the owners of a Pod.
+
+        Raises:
+            ForbiddenError: One of them may not be read.
+        """
         namespace = pod["metadata"]["namespace"]
-        direct = controller_of(pod["metadata"])
-        if direct is None:
-            return Workload(ref=Ref("Pod", namespace, pod["metadata"]["name"]), skip_reason=SkipReason.BARE_POD), 0
+        last = _Top(Ref(PODS.kind, namespace, pod["metadata"]["name"]), None, SkipReason.BARE_POD)
         known: dict[str, dict[str, Any]] = {}
-        last = pod
-        for version, kind, name, uid in controllers(direct, known):
+        for version, kind, name, uid in controllers(controller_of(pod["metadata"]), known):
             ref = Ref(kind, namespace, name)
             resource = RESOURCES.get(kind)
             if resource is None or resource.api_version != version:
                 # Below it, what it writes: a ReplicaSet of another tool, or a Deployment that would be taken back.
-                return Workload(ref=ref, skip_reason=SkipReason.OTHER_CONTROLLER), 0
+                return _Top(ref, None, SkipReason.OTHER_CONTROLLER)
             try:
                 found = await self._get((ref, uid), resource)
             except ForbiddenError:
                 if resource is not ROLLOUTS:
                     raise
-                return Workload(ref=ref, skip_reason=SkipReason.OTHER_CONTROLLER), 0
+                return _Top(ref, None, SkipReason.OTHER_CONTROLLER)
             if found is None:
-                return Workload(ref=ref, skip_reason=SkipReason.UNKNOWN_OWNER), 0
-            known[uid], last = found["metadata"], found
-        if last["kind"] == ROLLOUTS.kind:
-            self._of_rollouts[direct.uid] = {*self._of_rollouts.get(direct.uid, ()), *secrets}
-        start = ((last.get("spec") or {}).get("ordinals") or {}).get("start") or 0
-        top = replace(decode_workloads.workload(last), restarted_by=restarted_by(last, secrets))
-        if top.restarted_by:
-            self._of_reloaded[top.ref] = {*self._of_reloaded.get(top.ref, ()), *secrets}
-        return top, int(start)
+                return _Top(ref, None, SkipReason.UNKNOWN_OWNER)
+            known[uid], last = found["metadata"], _Top(ref, found)
+        return last
 
     async def read(self, ref: Ref) -> dict[str, Any] | None:
         """Return a workload as it is now, with its template; None if it was deleted."""
@@ -222,9 +253,14 @@ class Owners:
         ref, _ = owner
         if owner not in self._seen and ref.kind in self._listed:
             return None
+        if owner in self._forbidden:
+            raise self._forbidden[owner]
         if owner not in self._seen:
             try:
                 self._seen[owner] = {"kind": ref.kind, **await self._api.get(resource, ref.name, ref.namespace)}
             except NotFoundError:
                 self._seen[owner] = None
+            except ForbiddenError as error:
+                self._forbidden[owner] = error
+                raise
         return self._seen[owner]

@@ -40,5 +40,10 @@ def names_in(value: str) -> frozenset[str]:
 
 def restarted_by(workload: Object, secrets: Collection[str]) -> str:
     """Return the tool that restarts a workload when one of the Secrets changes; empty if there is none."""
+    return "Reloader" if named_secrets(workload) & set(secrets) else ""
+
+
+def named_secrets(workload: Object) -> frozenset[str]:
+    """Return the names of the Secrets for which Reloader restarts a workload, whether or not its Pods read them."""
     found, _ = reloader_annotations(workload)
-    return "Reloader" if names_in(found.get(NAMED, "")) & set(secrets) else ""
+    return names_in(found.get(NAMED, ""))

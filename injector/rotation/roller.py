@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from injector.core import names
 from injector.core.rollout import (
     DELETED,
     Action,
@@ -236,9 +237,15 @@ async def restart(api: Api, action: PlannedAction, *, dry_run: bool = False) -> 
 
     A merge patch: other annotations, and those of other rotations at the same time, are kept. An Argo Rollout gets the
     time of its restart instead: https://argoproj.github.io/argo-rollouts/features/restart/
+
+    The workload itself gets the key of the Policy's default Secret that its sidecars have, so that a later process
+    knows it, too, when new Pods came without.
     """
     spec: dict[str, object] = {"template": {"metadata": {"annotations": dict(action.marks)}}}
     if action.restart_at is not None:
         spec = {"restartAt": rfc3339(action.restart_at)}
-    body: Final = {"spec": spec}
+    body: dict[str, object] = {"spec": spec}
+    default = action.default_key
+    if default is not None:
+        body["metadata"] = {"annotations": {names.OBSERVED_DEFAULT: f"{default.name}/{default.key}"}}
     await api.patch(RESOURCES[action.ref.kind], action.ref.name, body, action.ref.namespace, dry_run=dry_run)

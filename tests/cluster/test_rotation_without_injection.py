@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
-from tests.cluster.objects import ASKING, SECRET, deployment, tokens
+from tests.cluster.objects import ASKING, DAPR, SECRET, deployment, tokens
 from tests.cluster.tokencommands import Commands, Done, limited
 from tests.controlplane import registration
 from tests.controlplane.polling import wait_for
@@ -28,12 +28,18 @@ PERSON = ("get,update,list secrets", "list,create pods", "get,list replicasets.a
 
 
 class Injected:
-    """Two Deployments in one namespace whose sidecars have tokens from the webhook, and the webhook."""
+    """Two Deployments in one namespace whose sidecars have tokens from the webhook, and the webhook.
 
-    def __init__(self, kubectl: Kubectl, start: StartWebhook) -> None:
+    Their templates request the Secret, or (`by_default`) it is the default one of the Policy.
+    """
+
+    def __init__(self, kubectl: Kubectl, start: StartWebhook, *, by_default: bool) -> None:
         self.kubectl = kubectl
         self.start = start
-        self.webhook: Webhook = start()
+        self.annotations = DAPR if by_default else ASKING
+        if by_default:
+            kubectl.run("label", "namespace", kubectl.namespace, f"{registration.DEFAULT_LABEL}=enabled")
+        self.webhook: Webhook = start({"defaultSecret": SECRET} if by_default else None)
         self.commands = Commands(kubectl, kubectl.kubeconfig)
         self.registration: Json | None = None
 
@@ -58,7 +64,7 @@ class Injected:
         wait_until_injecting(self.kubectl)
         assert self.commands.run("secret", "create", self.commands.secret).code == 0
         for name in ("a", "b"):
-            self.kubectl.create(deployment(ASKING, name=name))
+            self.kubectl.create(deployment(self.annotations, name=name))
         wait_for("four running Pods", lambda: self.injected() == 4)
         wait_until_starts_are_past(self.kubectl)
 
@@ -76,9 +82,9 @@ class Injected:
 
 
 @pytest.fixture
-def injected(kubectl: Kubectl, start_webhook: StartWebhook) -> Iterator[Injected]:
+def injected(kubectl: Kubectl, start_webhook: StartWebhook, request: pytest.FixtureRequest) -> Iterator[Injected]:
     with Kubelet(kubectl):
-        made = Injected(kubectl, start_webhook)
+        made = Injected(kubectl, start_webhook, by_default=getattr(request, "param", False))
         try:
             made.prepare()
             yield made
@@ -156,6 +162,7 @@ def test_rotate_without_cluster_permissions_reports_open_pods(injected: Injected
     assert injected.rotate(commands=person).code == 0
 
 
+@pytest.mark.parametrize("injected", [False, True], ids=["requested", "default"], indirect=True)
 def test_new_pod_without_token_stops_rotate_until_resumed(injected: Injected, tmp_path: Path) -> None:
     secret = injected.commands.secret
     # Killed right after the Secret was written, so that the webhook can go before anything is restarted.
@@ -181,6 +188,8 @@ def test_new_pod_without_token_stops_rotate_until_resumed(injected: Injected, tm
     assert revoked.code == 1
     assert revoked.json["revoked"] is False
     assert revoked.json["open"]
+    blocked = injected.rotate("--resume")
+    assert (blocked.code, blocked.json["blocked"]) == (1, True)
 
     injected.register()
     wait_until_injecting(injected.kubectl)

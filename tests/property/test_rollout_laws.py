@@ -18,7 +18,7 @@ from injector.core.rollout import (
     Workload,
     initial_progress,
     is_below_partition,
-    is_new,
+    is_of_restart,
     next_actions,
     plan,
     progress_of,
@@ -248,7 +248,7 @@ def test_restart_after_a_failed_admission_has_other_marks(cluster: Cluster, incl
             restarted_for=marked,
         )
         (again,) = plan(REVISIONS, after, [without])
-        assert again.action is (Action.WAIT if after[action.ref].restarted_by else Action.RESTART)
+        assert again.action is Action.RESTART
         for name, value in again.marks.items():
             assert value != marked[name]
 
@@ -300,17 +300,7 @@ def test_only_complete_rollouts_are_ready(
     action, workload, pods, expected = rollout
     revisions = {key: REVISIONS[key] for key in action.keys}
     progress = progress_of(action, workload, pods, revisions, expected)
-    changes = [revision.changed for revision in revisions.values()]
-    new = [
-        pod
-        for pod in pods
-        if is_new(pod, workload, action.keys, REVISIONS)
-        # Another tool may create Pods as soon as the Secret changes, and writes no mark.
-        or (
-            workload.restarted_by
-            and all(at is not None and pod.created is not None and pod.created >= at for at in changes)
-        )
-    ]
+    new = [pod for pod in pods if is_of_restart(pod, workload, action.keys, REVISIONS)]
     old = [pod for pod in pods if pod_state(pod, revisions) in OLD or without_token(action.keys, [pod])]
     reached = [pod for pod in old if not is_below_partition(pod, workload)]
     lacking = [pod for pod in new if lacks(pod, action.keys, expected)]

@@ -17,8 +17,13 @@ Json = dict[str, Any]
 _LIST: Final = re.compile(r"GET /api/v1/namespaces/([^/]+)/pods(\?|$)")
 
 
+def _numbered(name: str, within: str, key: tuple[str, str, str]) -> re.Match[str] | None:
+    """The number of the ReplicaSet of a Deployment's Pod, given the key of an object."""
+    return re.fullmatch(rf"{name}-(\d+)-1", key[2]) if key[:2] == ("pods", within) else None
+
+
 class Controllers:
-    """Replaces the Pod of a Deployment after Pods were listed `looks` times since its template changed.
+    """Replaces the newest Pod of a Deployment after Pods were listed `looks` times since its template changed.
 
     `make`: returns the new Pod of a Deployment; by default it reads the token.
     """
@@ -59,11 +64,14 @@ class Controllers:
         template = (found["spec"]["template"].get("metadata") or {}).get("annotations") or {}
         new = copy.deepcopy(self._make(name))
         meta = new["metadata"]
-        meta |= {"name": f"{name}-2-1", "namespace": within}
+        pods = {int(at[1]): key for key in self._server.objects if (at := _numbered(name, within, key))}
+        current = max(pods)
+        del self._server.objects[pods[current]]
+        following = f"{name}-{current + 1}"
+        meta |= {"name": f"{following}-1", "namespace": within}
         meta["annotations"] = {**(meta.get("annotations") or {}), **template}
-        meta["ownerReferences"][0] |= {"name": f"{name}-2", "uid": f"replicasets-{name}-2"}
-        del self._server.objects["pods", within, f"{name}-1-1"]
+        meta["ownerReferences"][0] |= {"name": following, "uid": f"replicasets-{following}"}
         next_set = replica_set(name, within)
-        next_set["metadata"]["name"] = f"{name}-2"
+        next_set["metadata"]["name"] = following
         self._server.put("replicasets", next_set)
         self._server.put("pods", new)

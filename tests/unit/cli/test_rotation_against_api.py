@@ -357,9 +357,6 @@ def test_resume_restarts_workload_still_without_token(server: ApiServer, capsys:
     controllers = Controllers(server, make=open_pod)
     assert run(server, *RESTART) == 1
     capsys.readouterr()
-    failed = server.objects["pods", "shop", "web-2-1"]
-    server.put("pods", {**failed, "metadata": {**failed["metadata"], "name": "web-1-1"}})
-    del server.objects["pods", "shop", "web-2-1"]
     again = Controllers(server)
     found = decoded(server, capsys, *RESTART, "--resume", code=0)
     assert states(found) == {"web": "ready"}
@@ -383,6 +380,87 @@ def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer
     found = decoded(server, capsys, *RESTART, code=1)
     assert found["blocked"] is False
     assert states(found) == {"late": "not-injected", "web": "ready"}
+
+
+# --- the Policy's default Secret, which no Pod names ---
+
+DAPR: Final[Json] = {names.ENABLED: "true"}
+READING_APP: Final[Json] = {
+    "name": "app",
+    "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}],
+}
+
+
+def default_pod(name: str, *, is_injected: bool = True, apps: tuple[Json, ...] = ()) -> Json:
+    found = copy.deepcopy(pod(name))
+    found["metadata"] |= {"annotations": dict(DAPR), "creationTimestamp": rfc3339(int(time.time()))}
+    if is_injected:
+        found["metadata"]["creationTimestamp"] = BEFORE
+    else:
+        found["spec"]["containers"][0]["env"] = []
+    found["spec"]["containers"] += copy.deepcopy(apps)
+    return found
+
+
+def put_default_workload(server: ApiServer, name: str = "web", apps: tuple[Json, ...] = ()) -> None:
+    put_workload(server, name, default_pod(name, apps=apps))
+    spec = {"containers": [copy.deepcopy(one) for one in apps]}
+    template = {"metadata": {"annotations": dict(DAPR)}, "spec": spec}
+    server.objects["deployments", "shop", name]["spec"]["template"] = template
+
+
+@pytest.mark.parametrize("apps", [(), (READING_APP,)], ids=["sidecar", "app-reads-it-too"])
+def test_pods_without_their_default_secret_are_found_by_later_runs(
+    server: ApiServer, capsys: Capture, apps: tuple[Json, ...]
+) -> None:
+    put_default_workload(server, apps=apps)
+    Controllers(server, make=lambda name: default_pod(name, is_injected=False, apps=apps))
+    assert states(decoded(server, capsys, *RESTART, code=1)) == {"web": "not-injected"}
+    server.admitted = lambda found: found
+    listed = decoded(server, capsys, "list", "-n", "shop", "--fail-on", "open", code=1)
+    assert [one["open"] for one in listed["secrets"]] == [["web-2-1"]]
+    for command in (RESTART, REVOKE):
+        blocked = decoded(server, capsys, *command, "--resume", code=1)
+        assert (blocked["blocked"], states(blocked)) == (True, {"web": "not-injected"})
+        assert "new Pods would have no token in daprd" in blocked["workloads"][0]["message"]
+        assert f"remove its annotation {names.OBSERVED_DEFAULT}" in blocked["workloads"][0]["message"]
+    server.admitted = admitted
+    repaired = Controllers(server, make=lambda name: default_pod(name, apps=apps))
+    assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
+    assert repaired.restarted == ["web"]
+    assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "up-to-date"}
+    revoked = decoded(server, capsys, *REVOKE, "--resume", code=0)
+    assert (revoked["revoked"], revoked["open"]) == (True, [])
+
+
+def test_restart_records_the_default_secret_of_a_workload(server: ApiServer, capsys: Capture) -> None:
+    put_default_workload(server)
+    put_workload(server, "requests")
+    server.objects["pods", "shop", "requests-1-1"]["metadata"]["annotations"] = dict(REQUEST)
+    Controllers(server)
+    assert set(states(decoded(server, capsys, *RESTART, code=0)).values()) == {"ready"}
+    recorded = {
+        name: (server.objects["deployments", "shop", name]["metadata"].get("annotations") or {})
+        for name in ("web", "requests")
+    }
+    assert recorded == {"web": {names.OBSERVED_DEFAULT: "s/token"}, "requests": {}}
+
+
+def test_reloaded_pods_without_their_default_secret_are_found_later(server: ApiServer, capsys: Capture) -> None:
+    put_default_workload(server)
+    meta = server.objects["deployments", "shop", "web"]["metadata"]
+    meta["annotations"] = {"secret.reloader.stakater.com/reload": "s"}
+    new = default_pod("web", is_injected=False)
+    new["metadata"] |= {"name": "web-2-1"}
+    del server.objects["pods", "shop", "web-1-1"]
+    server.put("pods", new)  # Reloader has restarted it, while the webhook injected nothing
+    server.admitted = lambda found: found
+    blocked = decoded(server, capsys, *RESTART, "--resume", code=1)
+    assert (blocked["blocked"], states(blocked)) == (True, {"web": "not-injected"})
+    server.admitted = admitted
+    repaired = Controllers(server, make=lambda name: default_pod(name, is_injected=True))
+    found = decoded(server, capsys, *RESTART, "--resume", code=0)
+    assert (states(found), repaired.restarted) == ({"web": "ready"}, ["web"])
 
 
 # --- Argo Rollouts ---
@@ -416,20 +494,22 @@ def test_new_pod_of_a_rollout_without_the_token_stops_the_rotation(
     def bare(name: str) -> Json:
         found = open_pod(name)
         if not requests:
-            del found["metadata"]["annotations"]
+            found["metadata"]["annotations"] = {names.ENABLED: "true"}
         return found
 
-    put_rollout(server, "web", argo_pods(3))
+    pods = argo_pods(3)
+    for one in pods:
+        one["metadata"]["annotations"] = {names.ENABLED: "true"}
+    put_rollout(server, "web", pods)
     argo = ArgoController(server, bare)
     found = decoded(server, capsys, *RESTART, code=1)
     assert states(found) == {"web": "not-injected"}
     assert found["workloads"][0]["message"].endswith("has no token in daprd: the webhook did not inject it")
     assert len(argo.replaced) < 3
-    if requests:
-        ArgoController(server, pod)
-        began = int(time.time())  # the API server's times have a resolution of a second
-        wait_for("another second", lambda: int(time.time()) > began)
-        assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
+    ArgoController(server, pod)
+    began = int(time.time())  # the API server's times have a resolution of a second
+    wait_for("another second", lambda: int(time.time()) > began)
+    assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
 
 
 def test_cancelled_restart_of_a_rollout_is_reported_and_resumed(server: ApiServer, capsys: Capture) -> None:

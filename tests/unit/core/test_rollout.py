@@ -182,6 +182,32 @@ def test_restart_by_another_tool_is_waited_for() -> None:
     assert (action.action, action.note, action.marks) == (Action.WAIT, "Reloader restarts it", {})
 
 
+@pytest.mark.parametrize(
+    ("created", "template", "action"),
+    [
+        (CHANGED - 1, {}, Action.WAIT),  # of the template before, so that the tool is still to restart it
+        (None, {}, Action.WAIT),
+        (CHANGED, {}, Action.RESTART),
+        (CHANGED + LAG + 1, {}, Action.RESTART),
+        (CHANGED + LAG + 1, MARK, Action.WAIT),  # our restart after that of the tool
+    ],
+)
+def test_failed_restart_by_another_tool_is_repeated_by_us(
+    created: int | None, template: dict[str, str], action: Action
+) -> None:
+    workload = Workload(ref=WEB, restarted_by="Reloader", restarted_for=template)
+    found = action_for(workload, open_pod(created=created), pod("old"))
+    assert found.action is action
+    assert found.note == ("Reloader restarts it" if action is Action.WAIT and not template else "")
+    assert found.marks == ({MARK_NAME: "bcdfghjklm"} if action is Action.RESTART else {})
+
+
+def test_key_of_the_default_secret_is_planned_with_the_restart() -> None:
+    cases = {(KEY,): KEY, (KEY, OTHER_SECRET): KEY, (OTHER_SECRET,): None, (): None}
+    found = {one: action_for(Workload(ref=WEB), pod(defaults=frozenset(one)), pod("b")).default_key for one in cases}
+    assert found == cases
+
+
 def test_recreate_strategy_is_reported() -> None:
     assert "Recreate" in action_for(Workload(ref=WEB, recreates=True), pod()).note
 
@@ -581,7 +607,9 @@ def test_pod_created_in_the_second_of_the_change_is_of_a_foreign_restart() -> No
         return progress(workload, pod("new", usages=(), created=created), action=waits).state
 
     assert [state(CHANGED), state(CHANGED + LAG)] == [State.NOT_INJECTED] * 2
-    assert State.NOT_INJECTED not in {state(CHANGED - 1), state(None), state(CHANGED, Workload(ref=WEB))}
+    ours = Workload(ref=WEB, restarted_by="Reloader", restarted_for=MARK)  # our restart replaces that Pod
+    others = {state(CHANGED - 1), state(None), state(CHANGED, Workload(ref=WEB)), state(CHANGED, ours)}
+    assert State.NOT_INJECTED not in others
 
 
 def test_ready_above_the_partition_reports_the_pods_below() -> None:

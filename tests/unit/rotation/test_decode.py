@@ -435,6 +435,30 @@ def test_one_of_two_sidecars_without_a_token_misses_it() -> None:
     assert list(missing_tokens(both, KEYS)) == []
 
 
+@pytest.mark.parametrize(
+    ("annotations", "container", "variable", "is_default"),
+    [
+        ({}, "daprd", names.API_TOKEN_ENV, True),
+        ({names.API_TOKEN_SECRET: "  "}, "daprd", names.API_TOKEN_ENV, True),
+        ({names.APP_TOKEN_SECRET: "s"}, "daprd", names.API_TOKEN_ENV, True),
+        ({names.API_TOKEN_SECRET: "s"}, "daprd", names.API_TOKEN_ENV, False),
+        ({names.API_TOKEN_SECRET: "other"}, "daprd", names.API_TOKEN_ENV, False),
+        ({}, "web", names.API_TOKEN_ENV, False),
+        ({}, "daprd", names.APP_TOKEN_ENV, False),
+        ({}, "daprd", "OTHER", False),
+    ],
+)
+def test_unrequested_api_token_of_a_sidecar_is_the_default(
+    annotations: Json, container: str, variable: str, *, is_default: bool
+) -> None:
+    entry = {"name": variable, "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}
+    pod = {
+        "metadata": {"namespace": "shop", "name": "p", "annotations": annotations},
+        "spec": {"containers": [{"name": container, "env": [entry]}]},
+    }
+    assert usage_of(pod).defaults == ({KEY} if is_default else set())
+
+
 def test_requested_app_token_that_is_absent_is_missing() -> None:
     annotations = asking(None, app_token_secret="s")
     assert list(missing_tokens(requesting(sidecar(), annotations=annotations), KEYS)) == [missing(variable=APP)]

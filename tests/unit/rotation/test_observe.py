@@ -11,6 +11,7 @@ from injector.core.token_state import Ref, annotation_for
 from injector.kube.client import Api
 from injector.rotation.observe import Observed, Owners, observe
 from tests.fake_cluster.server import ApiServer
+from tests.fake_cluster.store import Refusal
 from tests.unit.cli.objects import controlled_by, deployment, namespace, pod, replica_set
 
 if TYPE_CHECKING:
@@ -63,6 +64,124 @@ def test_pods_that_read_request_or_are_marked_for_a_key_are_observed(server: Api
     assert [one.name for one in seen.pods] == ["marked", "requests", "web-1-1"]
     assert {one.workload for one in seen.pods} == {WEB} == set(seen.workloads)
     assert [one.key for one in seen.pods[1].missing] == [KEY]
+
+
+# --- the Policy's default Secret, which no Pod names ---
+
+ENABLED = {names.ENABLED: "true"}
+TOKEN = {"name": names.API_TOKEN_ENV, "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}
+RECORDED = {names.OBSERVED_DEFAULT: "s/token"}
+RELOADED = {"secret.reloader.stakater.com/reload": "t, s"}
+
+
+def missing_in(server: ApiServer, *keys: SecretKey) -> dict[str, list[SecretKey]]:
+    """The keys that Pods miss, by Pod."""
+    return {pod.name: [one.key for one in pod.missing] for pod in observed(server, *keys).pods}
+
+
+@pytest.mark.parametrize("names_of", [("a-open", "b"), ("b-open", "a")], ids=["before", "after"])
+def test_pods_of_one_template_have_the_same_default_secret(server: ApiServer, names_of: tuple[str, str]) -> None:
+    without, injected = names_of
+    server.put("pods", bare(without, ENABLED))
+    server.put("pods", bare(injected, ENABLED, [TOKEN]))
+    assert missing_in(server) == {without: [KEY], injected: []}
+
+
+@pytest.mark.parametrize("token", [{**TOKEN, "name": names.APP_TOKEN_ENV}, {**TOKEN, "name": "OTHER"}])
+def test_other_variables_of_a_sidecar_are_not_a_default_secret(server: ApiServer, token: Json) -> None:
+    server.put("pods", bare("open", ENABLED))
+    server.put("pods", bare("reads", ENABLED, [token]))
+    assert missing_in(server) == {"reads": []}
+
+
+def test_requested_secret_of_a_pod_is_not_a_default_secret(server: ApiServer) -> None:
+    server.put("pods", bare("open", ENABLED))
+    server.put("pods", bare("requests", ENABLED | {names.API_TOKEN_SECRET: "s"}, [TOKEN]))
+    assert missing_in(server) == {"requests": []}
+
+
+@pytest.mark.parametrize("annotations", [RECORDED, RELOADED])
+def test_workload_shows_the_default_secret_of_its_pods(server: ApiServer, annotations: Json) -> None:
+    server.put("pods", bare("open", ENABLED))
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = annotations
+    assert missing_in(server) == {"open": [KEY]}
+    (found,) = observed(server).pods
+    assert [(one.container, one.variable, one.is_default) for one in found.missing] == [
+        ("daprd", names.API_TOKEN_ENV, True)
+    ]
+
+
+@pytest.mark.parametrize("text", ["t/token", "s/other", "s", "/", "s/token/more", "  s/token"])
+def test_record_of_another_key_hides_what_reloader_names(server: ApiServer, text: str) -> None:
+    server.put("pods", bare("open", ENABLED))
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = RELOADED | {names.OBSERVED_DEFAULT: text}
+    assert missing_in(server) == {}
+
+
+def test_secret_that_a_reloaded_pod_reads_is_not_its_default_secret(server: ApiServer) -> None:
+    """Unless it is recorded: an app may read the Secret for a sidecar of another Pod."""
+    found = bare("app-reads-it", ENABLED)
+    found["spec"]["containers"].append({"name": "app", "env": [{**TOKEN, "name": "TOKEN"}]})
+    server.put("pods", found)
+    meta = server.objects["deployments", "shop", "web"]["metadata"]
+    meta["annotations"] = RELOADED
+    assert missing_in(server) == {"app-reads-it": []}
+    meta["annotations"] = RECORDED
+    assert missing_in(server) == {"app-reads-it": [KEY]}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "env"),
+    [
+        ({}, []),
+        ({names.ENABLED: "false"}, []),
+        (ENABLED | {names.API_TOKEN_SECRET: "other"}, []),
+        (ENABLED, [{"name": names.API_TOKEN_ENV, "value": "literal"}]),
+        (ENABLED, [{"name": names.API_TOKEN_ENV, "valueFrom": {"secretKeyRef": {"name": "other", "key": "token"}}}]),
+    ],
+)
+def test_pod_that_needs_no_default_secret_misses_nothing(server: ApiServer, annotations: Json, env: list[Json]) -> None:
+    server.put("pods", bare("other", annotations, env))
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = RECORDED
+    assert missing_in(server) == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "missing"),
+    [
+        ([KEY, SecretKey("shop", "s", "other")], [KEY]),
+        ([SecretKey("shop", "s", "b"), SecretKey("shop", "s", "a")], [SecretKey("shop", "s", name) for name in "ab"]),
+    ],
+)
+def test_key_that_nothing_shows_is_token_or_each(
+    server: ApiServer, keys: list[SecretKey], missing: list[SecretKey]
+) -> None:
+    server.put("pods", bare("open", ENABLED))
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = RELOADED
+    assert missing_in(server, *keys) == {"open": missing}
+
+
+@pytest.mark.parametrize("plural", ["replicasets", "deployments"])
+def test_owner_that_may_not_be_read_shows_nothing(server: ApiServer, plural: str) -> None:
+    server.put("pods", bare("open", ENABLED))
+    server.put("pods", bare("open-too", ENABLED))
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = RECORDED
+    server.refusals = [Refusal(f"GET .*/{plural}/", 403, "no")]
+    assert missing_in(server) == {}
+    assert server.counted()[f"GET {plural}"] == 1
+
+
+def test_pods_without_an_owner_that_is_known_show_nothing(server: ApiServer) -> None:
+    alone = bare("alone", ENABLED)
+    del alone["metadata"]["ownerReferences"]
+    server.put("pods", alone)
+    gone = bare("gone", ENABLED)
+    gone["metadata"]["ownerReferences"] = [controlled_by("ReplicaSet", "gone")]
+    server.put("pods", gone)
+    other = bare("other", ENABLED)
+    other["metadata"]["ownerReferences"] = [controlled_by("CloneSet", "x")]
+    server.put("pods", other)
+    assert missing_in(server) == {}
 
 
 def test_ended_pods_are_not_observed(server: ApiServer) -> None:
