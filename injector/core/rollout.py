@@ -114,7 +114,7 @@ class PlannedAction:
         note: What a user should know of it.
         marks: Annotations that a restart writes to its template.
         restart_at: For an Argo Rollout, in place of marks: the time before which its Pods were created.
-        default_key: The key that its sidecars have from the Policy's default Secret.
+        default_key: The key that its sidecars have from the Policy's default Secret, or should have.
         is_completed: A Pod created since the change runs the current value, and nothing is left to do.
     """
 
@@ -238,7 +238,7 @@ def _planned(
         outdated=pod_names(outdated),
         uncertain=pod_names(uncertain),
         missing=pod_names(missing),
-        default_key=min((key for pod in pods for key in pod.defaults if key in keys), default=None),
+        default_key=_default_key(pods, keys),
     )
     replaced = {pod.name: pod for pod in (*outdated, *missing, *(uncertain if include_uncertain else ()))}
     is_marked = _is_marked(workload, keys, revisions)
@@ -267,6 +267,13 @@ def _planned(
     marks = {annotation_for(key.name): _unused_mark(key, workload, missing, revisions[key]) for key in keys}
     note = "its strategy is Recreate: no Pod runs during the restart" if workload.recreates else ""
     return replace(found, action=Action.RESTART, marks=marks, note=note)
+
+
+def _default_key(pods: Iterable[PodUsage], keys: Collection[SecretKey]) -> SecretKey | None:
+    """Return the first key that sidecars have from the Policy's default Secret, or should have."""
+    found = {key for pod in pods for key in pod.defaults}
+    found |= {one.key for pod in pods for one in pod.missing if one.is_default}
+    return min(found.intersection(keys), default=None)
 
 
 def _planned_by_time(

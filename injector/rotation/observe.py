@@ -77,7 +77,7 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
     sidecars: dict[Ref, tuple[str, dict[str, Any]]] = {}
     living = [pod for pod in pods if not decode.has_ended(pod)]
     for pod in living:
-        owners.remember_defaults(pod, index.get(pod["metadata"]["namespace"], {}))
+        await owners.remember_defaults(pod, index.get(pod["metadata"]["namespace"], {}))
     for pod in living:
         namespace = pod["metadata"]["namespace"]
         keys_here = index.get(namespace, {})
@@ -134,8 +134,7 @@ class Owners:
         self._listed: set[str] = set()  # kinds
         self._running: frozenset[tuple[str, str, int | None]] = frozenset()
         self._forbidden: dict[_Identity, ForbiddenError] = {}
-        # By the uid of a ReplicaSet: the keys that sidecars of its Pods read, and that no annotation requests.
-        self._defaults: dict[str, set[SecretKey]] = {}
+        self._defaults: dict[Ref, set[SecretKey]] = {}  # of workloads
 
     def remember_running(self, pods: Iterable[PodUsage]) -> None:
         """Remember these containers: those that still run after the Secret changed have the previous value."""
@@ -149,31 +148,28 @@ class Owners:
         ]
         return replace(pod, usages=tuple(usages))
 
-    def remember_defaults(self, pod: dict[str, Any], keys: decode.NamespaceKeys) -> None:
-        """Remember which of the keys its sidecar has from the Policy's default Secret, for Pods of its template."""
-        owner = controller_of(pod["metadata"])
-        if owner is None or owner.kind != REPLICASETS.kind or not decode.requests_sidecar(pod):
-            return
+    async def remember_defaults(self, pod: dict[str, Any], keys: decode.NamespaceKeys) -> None:
+        """Remember which of the keys its sidecar has from the Policy's default Secret, for Pods of its workload."""
         for key in decode.default_keys(pod, keys):
-            self._defaults.setdefault(owner.uid, set()).add(key)
+            self._defaults.setdefault((await self._top(pod)).ref, set()).add(key)
 
     async def missing_defaults(
         self, pod: dict[str, Any], keys: decode.NamespaceKeys, used: Collection[str]
     ) -> Collection[SecretKey]:
         """Return the keys that the sidecar of a Pod should have from the Policy's default Secret, and has not.
 
-        Nothing in the Pod shows it (docs/decisions/0043). Another Pod of the same template does, or its workload, which
-        says what its sidecars had, or which another tool restarts for a Secret that is not one of those `used`.
+        Nothing in the Pod shows it (docs/decisions/0043). Another Pod of the workload does, also one that was observed
+        before, or the workload itself, which says what its sidecars had, or which another tool restarts for a Secret
+        that is not one of those `used`.
         """
-        owner = controller_of(pod["metadata"])
-        if owner is None or not keys or not decode.lacks_unrequested_token(pod):
+        if not keys or not decode.lacks_unrequested_token(pod):
             return ()
-        if owner.uid in self._defaults:
-            return sorted(self._defaults[owner.uid])
         try:
             top = await self._top(pod)
         except ForbiddenError:  # what the Pods of the keys need is read by `of`
             return ()
+        if top.ref in self._defaults:
+            return sorted(self._defaults[top.ref])
         return _defaults_of(top.found, keys, used) if top.found is not None else ()
 
     def forget(self, workloads: Collection[Ref]) -> None:

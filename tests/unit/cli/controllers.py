@@ -34,6 +34,11 @@ class Controllers:
         self._looks = looks
         self._make = make
         self._pending: dict[tuple[str, str], int] = {}
+        self._templates: dict[tuple[str, str], Json] = {
+            (within, name): copy.deepcopy(found["spec"]["template"])
+            for (plural, within, name), found in server.objects.items()
+            if plural == "deployments"
+        }
         server.patched = self._patched
         server.called = self._called
 
@@ -45,6 +50,10 @@ class Controllers:
 
     def _patched(self, changed: Json) -> None:
         name, within = changed["metadata"]["name"], changed["metadata"]["namespace"]
+        template = copy.deepcopy(changed["spec"]["template"])
+        if self._templates.get((within, name)) == template:
+            return
+        self._templates[within, name] = template
         self.restart(name, within)
         self.restarted.append(name)
 

@@ -446,6 +446,36 @@ def test_restart_records_the_default_secret_of_a_workload(server: ApiServer, cap
     assert recorded == {"web": {names.OBSERVED_DEFAULT: "s/token"}, "requests": {}}
 
 
+@pytest.mark.parametrize(("looks", "may_patch"), [(1, True), (2, True), (3, True), (3, False)])
+def test_reloaded_workload_with_a_reading_app_is_found_by_its_record(
+    server: ApiServer, capsys: Capture, looks: int, *, may_patch: bool
+) -> None:
+    apps = (READING_APP,)
+    put_default_workload(server, apps=apps)
+    meta = server.objects["deployments", "shop", "web"]["metadata"]
+    meta["annotations"] = {"secret.reloader.stakater.com/reload": "s"}
+    if not may_patch:
+        server.refusals = [Refusal("PATCH .*/deployments", 403, "no")]
+    reloader = Controllers(server, looks, make=lambda name: default_pod(name, is_injected=False, apps=apps))
+    called = server.called
+
+    def restart(call: str) -> None:
+        called(call)
+        if call.startswith("PUT") and "dryRun" not in call:
+            reloader.restart("web")
+
+    server.called = restart
+    assert states(decoded(server, capsys, *RESTART, code=1)) == {"web": "not-injected"}
+    assert reloader.restarted == (["web"] if looks == 1 else []), "only a failed restart of Reloader is repeated"
+    assert (names.OBSERVED_DEFAULT in server.objects["deployments", "shop", "web"]["metadata"]["annotations"]) is (
+        may_patch
+    )
+    if may_patch:
+        repaired = Controllers(server, make=lambda name: default_pod(name, apps=apps))
+        found = decoded(server, capsys, *RESTART, "--resume", code=0)
+        assert (states(found), repaired.restarted) == ({"web": "ready"}, ["web"])
+
+
 def test_reloaded_pods_without_their_default_secret_are_found_later(server: ApiServer, capsys: Capture) -> None:
     put_default_workload(server)
     meta = server.objects["deployments", "shop", "web"]["metadata"]

@@ -206,6 +206,9 @@ def test_key_of_the_default_secret_is_planned_with_the_restart() -> None:
     cases = {(KEY,): KEY, (KEY, OTHER_SECRET): KEY, (OTHER_SECRET,): None, (): None}
     found = {one: action_for(Workload(ref=WEB), pod(defaults=frozenset(one)), pod("b")).default_key for one in cases}
     assert found == cases
+    for is_default in (True, False):
+        without = open_pod(missing=(replace(MISSING, is_default=is_default),))
+        assert action_for(Workload(ref=WEB), without).default_key == (KEY if is_default else None)
 
 
 def test_recreate_strategy_is_reported() -> None:

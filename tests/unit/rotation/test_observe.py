@@ -80,11 +80,28 @@ def missing_in(server: ApiServer, *keys: SecretKey) -> dict[str, list[SecretKey]
 
 
 @pytest.mark.parametrize("names_of", [("a-open", "b"), ("b-open", "a")], ids=["before", "after"])
-def test_pods_of_one_template_have_the_same_default_secret(server: ApiServer, names_of: tuple[str, str]) -> None:
+def test_pods_of_one_workload_have_the_same_default_secret(server: ApiServer, names_of: tuple[str, str]) -> None:
     without, injected = names_of
-    server.put("pods", bare(without, ENABLED))
     server.put("pods", bare(injected, ENABLED, [TOKEN]))
+    new = bare(without, ENABLED)
+    new["metadata"]["ownerReferences"] = [{**controlled_by("ReplicaSet", "web-2"), "uid": "replicasets-web-2"}]
+    server.put("replicasets", {**replica_set("web"), "metadata": {**replica_set("web")["metadata"], "name": "web-2"}})
+    server.put("pods", new)
     assert missing_in(server) == {without: [KEY], injected: []}
+
+
+def test_default_secret_of_earlier_pods_is_remembered(server: ApiServer) -> None:
+    server.put("pods", bare("earlier", ENABLED, [TOKEN]))
+
+    async def look(api: Api) -> list[list[SecretKey]]:
+        owners = Owners(api)
+        await observe(api, [KEY], owners)
+        server.remove("pods", "shop", "earlier")
+        server.put("pods", bare("later", ENABLED))
+        owners.forget([WEB])
+        return [[one.key for one in pod.missing] for pod in (await observe(api, [KEY], owners)).pods]
+
+    assert call(server, look) == [[KEY]]
 
 
 @pytest.mark.parametrize("token", [{**TOKEN, "name": names.APP_TOKEN_ENV}, {**TOKEN, "name": "OTHER"}])

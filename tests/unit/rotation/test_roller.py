@@ -338,6 +338,28 @@ def test_workload_deployed_since_the_plan_is_not_restarted(server: ApiServer) ->
     assert controllers.restarted == ["web0"]
 
 
+def test_workload_deployed_without_its_default_secret_is_restarted(server: ApiServer) -> None:
+    put_workloads(server, 2)
+    controllers = Controllers(server)
+    patched = server.patched
+
+    def deploy_the_other(changed: Json) -> None:
+        patched(changed)
+        meta = server.objects["pods", "shop", "web1-1-1"]["metadata"]
+        if "annotations" not in meta:
+            new = without_token("web1")
+            new["metadata"] |= {
+                "annotations": {names.ENABLED: "true"},
+                "creationTimestamp": WRITTEN.replace("00Z", "30Z"),
+                "uid": "another",
+            }
+            server.put("pods", new)
+
+    server.patched = deploy_the_other
+    assert states(roll(server)) == {"web0": State.READY, "web1": State.READY}
+    assert controllers.restarted == ["web0", "web1"]
+
+
 def test_workload_without_pods_is_not_restarted(server: ApiServer) -> None:
     put_workloads(server, 2)
     controllers = Controllers(server)
@@ -354,9 +376,9 @@ def test_workload_without_pods_is_not_restarted(server: ApiServer) -> None:
 
 def test_restart_by_another_run_uses_the_budget(server: ApiServer) -> None:
     put_workloads(server, 3)
-    controllers = Controllers(server, looks=2)
     found = server.objects["deployments", "shop", "web2"]
     found["spec"]["template"] = {"metadata": {"annotations": {annotation_for("s"): "bcdfghjklm"}}}
+    controllers = Controllers(server, looks=2)
     reports: list[tuple[str, State]] = []
 
     def report(progress: Progress) -> None:
