@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from injector.core import names
 from injector.core.token_state import (
     LAG,
     PodUsage,
@@ -238,7 +239,7 @@ def _planned(
         outdated=pod_names(outdated),
         uncertain=pod_names(uncertain),
         missing=pod_names(missing),
-        default_key=_default_key(pods, keys),
+        default_key=_default_key(pods),
     )
     replaced = {pod.name: pod for pod in (*outdated, *missing, *(uncertain if include_uncertain else ()))}
     is_marked = _is_marked(workload, keys, revisions)
@@ -260,7 +261,8 @@ def _planned(
     is_cancelled = workload.restarts_by_time and workload.rollout_complete
     if is_marked and not has_failed and not is_cancelled:
         return replace(found, action=Action.WAIT)
-    if workload.restarted_by and not has_failed:
+    is_done = _was_restarted(workload, tuple(replaced.values()), keys, revisions)
+    if workload.restarted_by and not has_failed and not is_done:
         return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
     if workload.restarts_by_time:
         return _planned_by_time(found, workload, missing, revisions)
@@ -269,11 +271,11 @@ def _planned(
     return replace(found, action=Action.RESTART, marks=marks, note=note)
 
 
-def _default_key(pods: Iterable[PodUsage], keys: Collection[SecretKey]) -> SecretKey | None:
+def _default_key(pods: Collection[PodUsage]) -> SecretKey | None:
     """Return the first key that sidecars have from the Policy's default Secret, or should have."""
     found = {key for pod in pods for key in pod.defaults}
     found |= {one.key for pod in pods for one in pod.missing if one.is_default}
-    return min(found.intersection(keys), default=None)
+    return min(found, default=None)
 
 
 def _planned_by_time(
@@ -355,8 +357,28 @@ def is_of_restart(
         return True
     if not workload.restarted_by or _is_marked(workload, keys, revisions):
         return False
+    return _is_since(pod, keys, revisions)
+
+
+def _is_since(pod: PodUsage, keys: Collection[SecretKey], revisions: Mapping[SecretKey, SecretRevision]) -> bool:
+    """Whether the Pod was created in the second of the change or later."""
     changes = [revisions[key].changed for key in keys]
     return pod.created is not None and all(change is not None and pod.created >= change for change in changes)
+
+
+def _was_restarted(
+    workload: Workload,
+    pods: Collection[PodUsage],
+    keys: Collection[SecretKey],
+    revisions: Mapping[SecretKey, SecretRevision],
+) -> bool:
+    """Whether another tool has restarted the workload, so that these Pods remain as they are.
+
+    It restarts once for each change. Pods that it created within the tolerances stay uncertain.
+    """
+    if not workload.restarted_by or not workload.rollout_complete or _is_marked(workload, keys, revisions):
+        return False
+    return all(_is_since(pod, keys, revisions) for pod in pods)
 
 
 def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretRevision) -> bool:
@@ -450,7 +472,8 @@ def progress_of(
     Returns:
         `ready` when every new Pod has the reference in every expected container and no Pod that the rollout reaches
         runs another value; `not-injected` as soon as one new Pod has it not, or requests a token and has none;
-        `failed`, or `restarting`.
+        `uncertain` when another tool has restarted it so soon that its Pods may run another value; `failed`, or
+        `restarting`.
     """
     if workload is None:
         return Progress(ref=action.ref, state=State.READY, message=DELETED)
@@ -480,10 +503,14 @@ def progress_of(
     failure = _failure_of(action, workload)
     if failure:
         return replace(now, state=State.FAILED, message=failure)
+    if old and _was_restarted(workload, old, action.keys, revisions):
+        return replace(now, state=State.UNCERTAIN, message=UNCERTAIN)
     if action.restart_at is not None and workload.rollout_complete:
         now = replace(now, message=CANCELLED, is_cancelled=True)
-    if late_after is None:
-        return now
+    return now if late_after is None else _late(now, workload, late_after)
+
+
+def _late(now: Progress, workload: Workload, late_after: float) -> Progress:
     message = f"not ready within {late_after:g} s" + (f": {now.message}" if now.message else "")
     if workload.restarted_by and workload.rollout_complete:  # still, with the Pods that it had: it was not restarted
         tool = workload.restarted_by
@@ -510,8 +537,13 @@ BROKEN_SEAL: Final = "its seal was changed; `dapr-token-injector status` shows w
 def _lacking(
     pod: PodUsage, keys: Collection[SecretKey], expected: Mapping[SecretKey, Collection[str]]
 ) -> tuple[str, ...]:
-    """The expected containers without a reference that the kubelet must resolve, and sidecars without a value."""
+    """The expected containers without a reference that the kubelet must resolve, and sidecars without a value.
+
+    Also one of another Secret: the restart would have taken it away.
+    """
     having = pod.ended | {(one.key, one.container) for one in pod.usages if not one.is_optional}
     wanted = {(key, container) for key in keys for container in expected.get(key, ())}
-    without = {one.container for one in pod.missing if one.key in keys}
+    without = {one.container for one in pod.missing if one.key in keys or one.is_default}
+    if pod.lacks_request or pod.open_keys.intersection(keys).difference(one.key for one in pod.missing):
+        without.add(names.SIDECAR)
     return tuple(sorted({container for key, container in wanted - having} | without))

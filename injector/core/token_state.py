@@ -88,7 +88,8 @@ class PodUsage:
     place in a StatefulSet. `missing`: tokens that it requests and does not have. `open_keys`: the keys of those, and of
     tokens that its sidecar references as optional: it can serve without a token. `ended`: containers that ended for
     good, and keys that each could not have started without. `defaults`: keys that its sidecar reads as its API token,
-    and no annotation requests: those of the Policy's default Secret.
+    and no annotation requests: those of the Policy's default Secret. `lacks_request`: its sidecar has not every token
+    that it requests, of whichever Secret.
     """
 
     namespace: str
@@ -100,6 +101,7 @@ class PodUsage:
     open_keys: frozenset[SecretKey] = frozenset()
     ended: frozenset[tuple[SecretKey, str]] = frozenset()
     defaults: frozenset[SecretKey] = frozenset()
+    lacks_request: bool = False
     created: int | None = None
     clock_lead: int | None = None
     restarted_for: Mapping[str, str] = field(default_factory=dict)
@@ -215,8 +217,9 @@ def in_state(
 
 
 def without_token(keys: Collection[SecretKey], pods: Iterable[PodUsage]) -> tuple[PodUsage, ...]:
-    """Return the Pods that request one of the keys and do not have it, including those that are ending."""
-    return tuple(pod for pod in pods if any(one.key in keys for one in pod.missing))
+    """Return the Pods that can serve without the token of one of the keys, including those that are ending."""
+    wanted = frozenset(keys)
+    return tuple(pod for pod in pods if wanted & pod.open_keys or any(one.key in wanted for one in pod.missing))
 
 
 def not_surely_current(revisions: Mapping[SecretKey, SecretRevision], pods: Iterable[PodUsage]) -> tuple[PodUsage, ...]:

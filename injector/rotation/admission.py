@@ -220,7 +220,6 @@ def lacking_of(
         for one in pod.usages
         if one.variable in names.TOKEN_VARIABLES and (not one.is_optional or one.container == names.SIDECAR)
     }
-    wanted |= {(one.key, one.container, one.variable) for pod in running for one in pod.missing if one.is_default}
     if usage is not None:
         wanted |= {(one.key, one.container, one.variable) for one in usage.usages if _is_optional_sidecar(one)}
     sealed = decode.sealed_references(answer)
@@ -236,6 +235,10 @@ def lacking_of(
     }
     # Also where the other token of the same key is there.
     requested = {one.container for one in (usage.missing if usage is not None else ())}
+    # A restart must not take away the token of another Secret.
+    has_default = any(pod.defaults or any(one.is_default for one in pod.missing) for pod in running)
+    if any(True for _ in decode.missing_requests(answer)) or (has_default and decode.lacks_unrequested_token(answer)):
+        requested.add(names.SIDECAR)
     return tuple(sorted(lacking | requested))
 
 

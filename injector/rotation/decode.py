@@ -249,7 +249,8 @@ def pod_usage(
         missing=missing,
         open_keys=frozenset(open_keys),
         ended=frozenset(ended),
-        defaults=frozenset(default_keys(pod, keys)),
+        defaults=frozenset(default_keys(pod)),
+        lacks_request=any(True for _ in missing_requests(pod)),
         created=unix_time(meta.get("creationTimestamp")),
         clock_lead=_clock_lead(pod),
         restarted_for=dict(meta.get("annotations") or {}),
@@ -362,13 +363,16 @@ def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
             yield variable, name, str(annotations.get(key_annotation) or "").strip()
 
 
-def default_keys(pod: Object, keys: NamespaceKeys) -> Iterator[SecretKey]:
-    """Yield the keys that the sidecars of a Pod read as their API token, although no annotation names the Secret."""
-    if requests_token(pod):
+def default_keys(pod: Object) -> Iterator[SecretKey]:
+    """Yield the keys that the sidecars of a Pod read as their API token, although no annotation names the Secret.
+
+    The webhook injects none into a Pod that does not request a sidecar.
+    """
+    if not requests_sidecar(pod) or requests_token(pod):
         return
     for one in references(pod):
         if one.container == names.SIDECAR and one.variable == names.API_TOKEN_ENV:
-            yield from _selected(keys.get(one.secret, {}), one.key)
+            yield SecretKey(pod["metadata"]["namespace"], one.secret, one.key)
 
 
 def lacks_unrequested_token(pod: Object) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
+from injector.core.ownership import SecretKey
 from injector.core.rollout import SkipReason, Workload
 from injector.core.token_state import PodUsage, Ref, annotation_for
 from injector.kube.errors import ForbiddenError, NotFoundError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from typing import TypeAlias
 
-    from injector.core.ownership import SecretKey
     from injector.kube.client import Api
 
     # An owner and its uid: another object of the same name is another owner.
@@ -75,14 +75,13 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
     workloads: dict[Ref, Workload] = {}
     usages: list[PodUsage] = []
     sidecars: dict[Ref, tuple[str, dict[str, Any]]] = {}
-    living = [pod for pod in pods if not decode.has_ended(pod)]
-    for pod in living:
-        await owners.remember_defaults(pod, index.get(pod["metadata"]["namespace"], {}))
-    for pod in living:
+    living = (pod for pod in pods if not decode.has_ended(pod))
+    # Pods that may miss the default Secret come last: others of their workloads show it.
+    for pod in sorted(living, key=decode.lacks_unrequested_token):
         namespace = pod["metadata"]["namespace"]
         keys_here = index.get(namespace, {})
         secrets = _secrets_of(pod, keys_here, marks.get(namespace, {}))
-        defaults = await owners.missing_defaults(pod, keys_here, secrets)
+        defaults = await owners.missing_defaults(pod, keys_here)
         secrets |= {key.name for key in defaults}
         if not secrets:
             continue
@@ -91,6 +90,7 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
         if usage is not None:
             workloads[top.ref] = top
             usages.append(owners.with_history(usage))
+            owners.remember_defaults(usage)
             frame = decode.sidecar_frame(pod)
             if frame is not None:
                 sidecars[top.ref] = frame
@@ -105,14 +105,27 @@ def _secrets_of(pod: dict[str, Any], keys: decode.NamespaceKeys, marks: Mapping[
     return (used & keys.keys()) | requested | marked
 
 
-def _defaults_of(workload: dict[str, Any], keys: decode.NamespaceKeys, used: Collection[str]) -> Collection[SecretKey]:
-    """Return the keys that the sidecars of a workload have from the Policy's default Secret, as its metadata shows."""
-    recorded = (workload["metadata"].get("annotations") or {}).get(names.OBSERVED_DEFAULT)
-    if recorded:
-        name, _, key = recorded.partition("/")
-        found = keys.get(name, {}).get(key)
-        return () if found is None else (found,)
-    named = sorted(keys.keys() & reloader.named_secrets(workload) - set(used))
+def _has(keys: decode.NamespaceKeys, key: SecretKey) -> bool:
+    return key.key in keys.get(key.name, ())
+
+
+def _recorded(metadata: dict[str, Any]) -> SecretKey | None:
+    """Return the key of the default Secret that the metadata of a workload records."""
+    name, _, key = ((metadata.get("annotations") or {}).get(names.OBSERVED_DEFAULT) or "").partition("/")
+    return SecretKey(metadata["namespace"], name, key) if name and key else None
+
+
+def _defaults_of(workload: dict[str, Any], keys: decode.NamespaceKeys, pod: dict[str, Any]) -> Collection[SecretKey]:
+    """Return the keys that the sidecars of a workload should have from the Policy's default Secret.
+
+    Its record says so, or Reloader's annotation, if the Pod has no other use for the Secret.
+    """
+    recorded = _recorded(workload["metadata"])
+    if recorded is not None and _has(keys, recorded):
+        return (recorded,)
+    used = {one.secret for one in decode.references(pod) if one.variable != names.API_TOKEN_ENV}
+    used |= {name for _, name, _ in decode.missing_requests(pod)}
+    named = sorted(keys.keys() & reloader.named_secrets(workload) - used)
     return [key for name in named for key in decode.unnamed_keys(keys[name])]
 
 
@@ -148,19 +161,21 @@ class Owners:
         ]
         return replace(pod, usages=tuple(usages))
 
-    async def remember_defaults(self, pod: dict[str, Any], keys: decode.NamespaceKeys) -> None:
-        """Remember which of the keys its sidecar has from the Policy's default Secret, for Pods of its workload."""
-        for key in decode.default_keys(pod, keys):
-            self._defaults.setdefault((await self._top(pod)).ref, set()).add(key)
+    def remember_defaults(self, pod: PodUsage) -> None:
+        """Remember which keys the sidecar of a Pod has from the Policy's default Secret, for Pods of its workload."""
+        if pod.defaults:
+            self._defaults.setdefault(pod.workload, set()).update(pod.defaults)
 
-    async def missing_defaults(
-        self, pod: dict[str, Any], keys: decode.NamespaceKeys, used: Collection[str]
-    ) -> Collection[SecretKey]:
+    def recorded_defaults(self) -> set[SecretKey]:
+        """Return the keys that the metadata of all objects that were read records."""
+        found = (_recorded(one["metadata"]) for one in self._seen.values() if one is not None)
+        return {one for one in found if one is not None}
+
+    async def missing_defaults(self, pod: dict[str, Any], keys: decode.NamespaceKeys) -> Collection[SecretKey]:
         """Return the keys that the sidecar of a Pod should have from the Policy's default Secret, and has not.
 
         Nothing in the Pod shows it (docs/decisions/0043). Another Pod of the workload does, also one that was observed
-        before, or the workload itself, which says what its sidecars had, or which another tool restarts for a Secret
-        that is not one of those `used`.
+        before, or the workload itself.
         """
         if not keys or not decode.lacks_unrequested_token(pod):
             return ()
@@ -170,7 +185,7 @@ class Owners:
             return ()
         if top.ref in self._defaults:
             return sorted(self._defaults[top.ref])
-        return _defaults_of(top.found, keys, used) if top.found is not None else ()
+        return _defaults_of(top.found, keys, pod) if top.found is not None else ()
 
     def forget(self, workloads: Collection[Ref]) -> None:
         """Read these workloads again when they are needed; the objects between them and their Pods are kept."""

@@ -152,8 +152,6 @@ class Roller:
             try:
                 if action.action is Action.RESTART:
                     await restart(self._api, action)
-                else:
-                    await _record(self._api, action)
             except NotFoundError:  # deleted since it was planned: nothing is left to restart
                 self._set(Progress(ref=action.ref, state=State.READY, message=DELETED))
                 continue
@@ -239,34 +237,24 @@ async def restart(api: Api, action: PlannedAction, *, dry_run: bool = False) -> 
 
     A merge patch: other annotations, and those of other rotations at the same time, are kept. An Argo Rollout gets the
     time of its restart instead: https://argoproj.github.io/argo-rollouts/features/restart/
-
-    The workload itself gets the record of its default Secret in the same request.
     """
     spec: dict[str, object] = {"template": {"metadata": {"annotations": dict(action.marks)}}}
     if action.restart_at is not None:
         spec = {"restartAt": rfc3339(action.restart_at)}
-    await _patch(api, action, {"spec": spec, **_recorded(action)}, dry_run=dry_run)
+    body: Final = {"spec": spec}
+    await api.patch(RESOURCES[action.ref.kind], action.ref.name, body, action.ref.namespace, dry_run=dry_run)
 
 
-async def _record(api: Api, action: PlannedAction) -> None:
-    """Record the default Secret of a workload whose restart by others is waited for, if that is allowed."""
-    body = _recorded(action)
-    if not body:
-        return
-    try:
-        await _patch(api, action, body)
-    except (ForbiddenError, DeniedError):  # the wait needs no permission to write, and this run knows the Secret
-        return
-
-
-def _recorded(action: PlannedAction) -> dict[str, object]:
-    """Return the part of a workload that says which default Secret its sidecars have; nothing if they have none.
+async def record(api: Api, action: PlannedAction) -> None:
+    """Record on a workload which default Secret its sidecars have, if they have one and that is allowed.
 
     A later process then knows it, too, when new Pods came without (docs/decisions/0043).
     """
     key = action.default_key
-    return {} if key is None else {"metadata": {"annotations": {names.OBSERVED_DEFAULT: f"{key.name}/{key.key}"}}}
-
-
-async def _patch(api: Api, action: PlannedAction, body: dict[str, object], *, dry_run: bool = False) -> None:
-    await api.patch(RESOURCES[action.ref.kind], action.ref.name, body, action.ref.namespace, dry_run=dry_run)
+    if key is None or not action.is_restart:
+        return
+    body: Final = {"metadata": {"annotations": {names.OBSERVED_DEFAULT: f"{key.name}/{key.key}"}}}
+    try:
+        await api.patch(RESOURCES[action.ref.kind], action.ref.name, body, action.ref.namespace)
+    except (ForbiddenError, DeniedError, NotFoundError):  # to wait for a restart needs no permission to write
+        return

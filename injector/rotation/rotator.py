@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -28,7 +28,7 @@ from injector.kube.errors import NotFoundError
 from injector.kube.resources import SECRETS
 from injector.rotation import admission
 from injector.rotation.observe import Observed, Owners, observe
-from injector.rotation.roller import Pace, Roller, restart
+from injector.rotation.roller import Pace, Roller, record, restart
 from injector.tokens import manifests, minting
 from injector.tokens.decode import token_secret
 from injector.words import counted
@@ -203,6 +203,7 @@ class Rotator:
         if options.dry_run:
             return self._outcome(found, initial_progress(actions, restart=options.restart))
         self._owners.remember_running(() if options.resume else seen.pods)
+        await self._record(actions)
         now = found if options.resume else await self._write(found)
         return await self._restart(now, admissions)
 
@@ -286,6 +287,12 @@ class Rotator:
 
     # --- writing ---
 
+    async def _record(self, actions: Iterable[PlannedAction]) -> None:
+        """Record default Secrets, before the Secrets change: controllers copy it to what a user may roll back to."""
+        if self._options.restart:
+            for action in actions:
+                await record(self._api, action)
+
     async def _write(self, found: Mapping[SecretRef, _Found]) -> dict[SecretRef, _Found]:
         now: dict[SecretRef, _Found] = {}
         for ref, token in (await self._mint(self._api, tuple(found))).items():
@@ -309,6 +316,7 @@ class Rotator:
             progress = {ref: one for ref, one in initial_progress(actions, restart=False).items() if one.is_unfinished}
             return self._outcome(now, progress, seen)
         late = [action for action in actions if action.ref not in admissions]
+        await self._record(late)
         admissions = {**admissions, **await self._admissions(late, seen)}
         problems = _problems(late, admissions)
         roller = Roller(
@@ -325,7 +333,10 @@ class Rotator:
         progress = {**roller.progress, **problems}
         if options.revoke:
             return self._outcome(now, progress, await self._wait_until_gone(revisions, progress))
-        return self._outcome(now, progress, None if options.wait else await self._observe())
+        last = await self._observe()
+        if options.wait:  # an owner that is gone may have left its Pods, and Pods that are ending are replaced
+            last = replace(last, pods=tuple(pod for pod in last.pods if not pod.is_ending))
+        return self._outcome(now, progress, last)
 
     async def _observe(self) -> Observed:
         return await observe(self._api, self._keys, self._owners)

@@ -80,10 +80,13 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
             directions.setdefault(SecretKey.of(ref, name), secret.labels[names.TOKEN_LABEL])
     owners = Owners(api)
     await owners.read_all(namespace)
+    recorded = owners.recorded_defaults()
     users: dict[SecretKey, list[PodUsage]] = defaultdict(list)
-    for pod in (await among(pods, directions.keys(), owners)).pods:
+    for pod in (await among(pods, directions.keys() | recorded, owners)).pods:
         for key in pod.keys:
             users[key].append(pod)
+    for key in recorded & users.keys():
+        directions.setdefault(key, DIRECTIONS[names.API_TOKEN_ENV])
     secrets |= await _read(api, {key.secret for key in directions} - secrets.keys())
     return [
         _usage(key, direction, secrets.get(key.secret), users[key]) for key, direction in sorted(directions.items())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from injector.core.token_state import annotation_for
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
 from tests.cluster.objects import ASKING, DAPR, SECRET, deployment, tokens
@@ -165,17 +166,7 @@ def test_rotate_without_cluster_permissions_reports_open_pods(injected: Injected
 @pytest.mark.parametrize("injected", [False, True], ids=["requested", "default"], indirect=True)
 def test_new_pod_without_token_stops_rotate_until_resumed(injected: Injected, tmp_path: Path) -> None:
     secret = injected.commands.secret
-    # Killed right after the Secret was written, so that the webhook can go before anything is restarted.
-    killed = injected.commands.run_and_crash(tmp_path / "log", 1, *ROTATE, secret)
-    assert killed.code == 137
-    injected.unregister()
-    wait_for("no injection", lambda: not tokens(injected.kubectl.dry_run(pod_of(injected))))
-
-    done = injected.rotate("--resume", "--skip-admission-check")
-
-    assert done.code == 1
-    states = {row["name"]: row["state"] for row in done.json["workloads"]}
-    assert states == {"a": "not-injected", "b": "not-started"}
+    fail_after_the_write(injected, tmp_path)
     listed = injected.commands.run(
         "secret", "list", "-n", injected.kubectl.namespace, "-o", "json", "--fail-on", "open"
     )
@@ -200,6 +191,42 @@ def test_new_pod_without_token_stops_rotate_until_resumed(injected: Injected, tm
     assert {tokens(pod)[0]["valueFrom"]["secretKeyRef"]["name"] for pod in injected.pods()} == {SECRET}
     final = injected.commands.run("secret", "revoke", secret, "--resume", "-o", "json")
     assert (final.code, final.json["revoked"]) == (0, True)
+
+
+@pytest.mark.parametrize("injected", [True], ids=["default"], indirect=True)
+def test_rollback_of_pods_without_their_default_secret_is_found(injected: Injected, tmp_path: Path) -> None:
+    """`kubectl rollout undo` gives a Deployment the annotations of the ReplicaSet that it goes back to."""
+    fail_after_the_write(injected, tmp_path)
+
+    def are_replaced(*, is_marked: bool) -> bool:
+        own = [pod["metadata"] for pod in injected.pods() if pod["metadata"]["name"].startswith("a-")]
+        marks = [annotation_for(SECRET) in (meta.get("annotations") or {}) for meta in own]
+        return marks == [is_marked] * 2
+
+    wait_for("two Pods of the restart", lambda: are_replaced(is_marked=True))
+    injected.kubectl.run("rollout", "undo", "deployment/a")
+    wait_for("two Pods of the earlier template", lambda: are_replaced(is_marked=False))
+
+    done = injected.rotate("--resume")
+
+    assert (done.code, done.json["blocked"]) == (1, True)
+    states = {row["name"]: row["state"] for row in done.json["workloads"]}
+    assert states == {"a": "not-injected", "b": "not-injected"}
+
+
+def fail_after_the_write(injected: Injected, tmp_path: Path) -> None:
+    """Take the webhook away after the Secret was written, and run into the first Pod without a token."""
+    secret = injected.commands.secret
+    writes = 3 if injected.annotations is DAPR else 1  # the record of each Deployment, and the Secret
+    killed = injected.commands.run_and_crash(tmp_path / "log", writes, *ROTATE, secret)
+    assert killed.code == 137
+    assert (tmp_path / "log").read_text().splitlines()[-1].startswith("PUT ")
+    injected.unregister()
+    wait_for("no injection", lambda: not tokens(injected.kubectl.dry_run(pod_of(injected))))
+    done = injected.rotate("--resume", "--skip-admission-check")
+    assert done.code == 1
+    states = {row["name"]: row["state"] for row in done.json["workloads"]}
+    assert states == {"a": "not-injected", "b": "not-started"}
 
 
 def pod_of(injected: Injected) -> Json:

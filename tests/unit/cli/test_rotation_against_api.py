@@ -48,6 +48,13 @@ def put_workload(server: ApiServer, name: str, found: Json | None = None) -> Non
     server.put("deployments", deployment(name))
 
 
+def requesting_pod(name: str) -> Json:
+    """A Pod that requests the token, and has it."""
+    found = copy.deepcopy(pod(name))
+    found["metadata"]["annotations"] = dict(REQUEST)
+    return found
+
+
 def open_pod(name: str, number: int = 1, *, owner: bool = True) -> Json:
     """A Pod that requests the token, and whose sidecar came without one."""
     found = copy.deepcopy(pod(name, number, owner=owner))
@@ -493,6 +500,152 @@ def test_reloaded_pods_without_their_default_secret_are_found_later(server: ApiS
     assert (states(found), repaired.restarted) == ({"web": "ready"}, ["web"])
 
 
+@pytest.mark.parametrize("command", [RESTART, REVOKE])
+def test_pods_of_a_fast_restart_by_reloader_are_uncertain(
+    server: ApiServer, capsys: Capture, command: tuple[str, ...]
+) -> None:
+    """They were created within the tolerances, and Reloader restarts the workload only once."""
+    put_default_workload(server)
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = {
+        "secret.reloader.stakater.com/reload": "s"
+    }
+
+    def early(name: str) -> Json:
+        found = default_pod(name)
+        changed = server.objects["secrets", "shop", "s"]["metadata"]["managedFields"][0]["time"]
+        found["metadata"]["creationTimestamp"] = changed
+        found["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = changed
+        return found
+
+    reloader = Controllers(server, make=early)
+    called = server.called
+
+    def restart(call: str) -> None:
+        called(call)
+        if call.startswith("PUT") and "dryRun" not in call:
+            reloader.restart("web")
+
+    server.called = restart
+    first = decoded(server, capsys, "rotate", "shop/s", "--restart", "--propagation-delay", "0s", code=1)
+    assert states(first) == {"web": "uncertain"}
+    Controllers(server, make=default_pod)
+    options = ("--include-uncertain",) if command is RESTART else ()
+    assert states(decoded(server, capsys, *command, "--resume", *options, code=0)) == {"web": "ready"}
+
+
+def test_record_names_an_unlabelled_secret_that_no_pod_reads(server: ApiServer, capsys: Capture) -> None:
+    put_default_workload(server)
+    server.objects["secrets", "shop", "s"]["metadata"]["labels"] = {}
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = {names.OBSERVED_DEFAULT: "s/token"}
+    server.put("deployments", {**deployment("idle"), "metadata": {"namespace": "shop", "name": "idle"}})
+    server.objects["deployments", "shop", "idle"]["metadata"]["annotations"] = {names.OBSERVED_DEFAULT: "gone/token"}
+    server.objects["pods", "shop", "web-1-1"]["spec"]["containers"][0]["env"] = []
+    found = decoded(server, capsys, "list", "-n", "shop", "--fail-on", "open", code=1)
+    assert [(one["name"], one["open"]) for one in found["secrets"]] == [("s", ["web-1-1"])]
+
+
+# --- what a restart must not take away, and what it cannot reach ---
+
+APP_TOKEN: Final[Json] = {
+    "name": names.APP_TOKEN_ENV,
+    "valueFrom": {"secretKeyRef": {"name": "t", "key": "token"}},
+}
+
+
+@pytest.mark.parametrize("requests", [True, False])
+@pytest.mark.parametrize("checked", [True, False])
+def test_restart_for_one_token_does_not_take_away_the_other(
+    server: ApiServer, capsys: Capture, *, requests: bool, checked: bool
+) -> None:
+    def both(name: str, *, is_injected: bool = True) -> Json:
+        found = default_pod(name, is_injected=is_injected)
+        found["metadata"]["annotations"] |= {names.APP_TOKEN_SECRET: "t"} | (REQUEST if requests else {})
+        found["spec"]["containers"][0]["env"] = [APP_TOKEN, *(found["spec"]["containers"][0]["env"])]
+        return found
+
+    def without_ours(found: Json) -> Json:
+        containers = [
+            {**one, "env": [APP_TOKEN]} if one["name"] == "daprd" else one for one in found["spec"]["containers"]
+        ]
+        return {**found, "spec": {**found["spec"], "containers": containers}}
+
+    server.put("secrets", secret("t"))
+    put_default_workload(server)
+    server.put("pods", both("web"))
+    template = server.objects["deployments", "shop", "web"]["spec"]["template"]
+    template["metadata"]["annotations"] = both("web")["metadata"]["annotations"]
+    server.admitted = without_ours
+    Controllers(server, make=lambda name: both(name, is_injected=False))
+    flags = () if checked else ("--skip-admission-check",)
+    command = ("rotate", "shop/t", "--restart", "--propagation-delay", "0s", *flags)
+    found = decoded(server, capsys, *command, code=1)
+    assert (found["blocked"], states(found)) == (checked, {"web": "not-injected"})
+
+
+@pytest.mark.parametrize("flags", [(), ("--wait=false",), ("--skip-admission-check",)])
+@pytest.mark.parametrize("command", [RESTART, REVOKE])
+def test_optional_reference_of_a_new_sidecar_is_open_for_later_runs(
+    server: ApiServer, capsys: Capture, command: tuple[str, ...], flags: tuple[str, ...]
+) -> None:
+    def optional(found: Json) -> Json:
+        (entry,) = found["spec"]["containers"][0]["env"]
+        reference = {**entry["valueFrom"]["secretKeyRef"], "optional": True}
+        entry["valueFrom"] = {"secretKeyRef": reference}
+        return found
+
+    put_workload(server, "web", requesting_pod("web"))
+    Controllers(server, make=lambda name: optional(requesting_pod(name)))
+    first = flags if command is RESTART else tuple(one for one in flags if one != "--wait=false")
+    decoded(server, capsys, *command, *first, code=1)
+    server.admitted = lambda found: optional(admitted(found))
+    found = decoded(server, capsys, *command, "--resume", code=1)
+    assert (found["blocked"], states(found)) == (True, {"web": "not-injected"})
+
+
+@pytest.mark.parametrize("command", [RESTART, REVOKE])
+def test_pods_that_outlive_their_deployment_are_outdated(
+    server: ApiServer, capsys: Capture, command: tuple[str, ...]
+) -> None:
+    """As after `kubectl delete --cascade=orphan` during the restart."""
+    put_workload(server, "web")
+    Controllers(server, looks=3)
+
+    def delete_restarted(changed: Json) -> None:
+        if annotation_for("s") in str(changed["spec"]["template"]):
+            del server.objects["deployments", "shop", "web"]
+
+    server.patched = delete_restarted
+    found = decoded(server, capsys, *command, "--timeout=1s", code=1)
+    assert (states(found), found["outdated"]) == ({"web": "ready"}, ["shop/web-1-1"])
+
+
+def test_planned_workload_without_a_pod_at_one_look_is_seen_at_the_end(server: ApiServer, capsys: Capture) -> None:
+    put_default_workload(server, "a")
+    put_default_workload(server, "b")
+    Controllers(server, looks=3, make=default_pod)
+    called = server.called
+    looks = 0
+
+    def replace_the_other(call: str) -> None:
+        nonlocal looks
+        called(call)
+        template = server.objects["deployments", "shop", "a"]["spec"]["template"]
+        if not call.startswith("GET /api/v1/namespaces/shop/pods") or annotation_for("s") not in str(template):
+            return
+        looks += 1
+        if looks == 1:
+            server.objects["pods", "shop", "b-1-1"]["metadata"]["deletionTimestamp"] = WRITTEN
+        if looks == 2:  # the end of the run is the next look at it
+            new = default_pod("b", is_injected=False)
+            new["metadata"]["name"] = "b-1-2"
+            server.put("pods", new)
+            del server.objects["pods", "shop", "b-1-1"]
+
+    server.called = replace_the_other
+    found = decoded(server, capsys, *RESTART, code=1)
+    assert (states(found), found["open"]) == ({"a": "ready", "b": "up-to-date"}, ["shop/b-1-2"])
+
+
 # --- Argo Rollouts ---
 
 
@@ -613,7 +766,7 @@ def test_json_has_the_command_that_continues(server: ApiServer, capsys: Capture)
 
 
 def test_lost_connection_names_workload_and_command(server: ApiServer, capsys: Capture) -> None:
-    put_workload(server, "web")
+    put_workload(server, "web", requesting_pod("web"))
     server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 403, "no", "Forbidden"))
     assert run(server, *EACH, "-A") == 2
     assert capsys.readouterr().err.endswith(

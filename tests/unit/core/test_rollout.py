@@ -203,7 +203,7 @@ def test_failed_restart_by_another_tool_is_repeated_by_us(
 
 
 def test_key_of_the_default_secret_is_planned_with_the_restart() -> None:
-    cases = {(KEY,): KEY, (KEY, OTHER_SECRET): KEY, (OTHER_SECRET,): None, (): None}
+    cases = {(KEY,): KEY, (KEY, OTHER_SECRET): KEY, (OTHER_SECRET,): OTHER_SECRET, (): None}
     found = {one: action_for(Workload(ref=WEB), pod(defaults=frozenset(one)), pod("b")).default_key for one in cases}
     assert found == cases
     for is_default in (True, False):
@@ -613,6 +613,44 @@ def test_pod_created_in_the_second_of_the_change_is_of_a_foreign_restart() -> No
     ours = Workload(ref=WEB, restarted_by="Reloader", restarted_for=MARK)  # our restart replaces that Pod
     others = {state(CHANGED - 1), state(None), state(CHANGED, Workload(ref=WEB)), state(CHANGED, ours)}
     assert State.NOT_INJECTED not in others
+
+
+@pytest.mark.parametrize(
+    ("workload", "created", "state"),
+    [
+        (Workload(ref=WEB, restarted_by="Reloader"), CHANGED, State.UNCERTAIN),
+        (Workload(ref=WEB, restarted_by="Reloader"), CHANGED - 1, State.RESTARTING),  # it is still to be restarted
+        (Workload(ref=WEB, restarted_by="Reloader", rollout_complete=False), CHANGED, State.RESTARTING),
+        (Workload(ref=WEB, restarted_by="Reloader", restarted_for=MARK), CHANGED, State.RESTARTING),
+        (Workload(ref=WEB), CHANGED, State.RESTARTING),
+    ],
+)
+def test_restart_by_another_tool_within_the_tolerances_is_uncertain(
+    workload: Workload, created: int, state: State
+) -> None:
+    waits = PlannedAction(ref=WEB, action=Action.WAIT, keys=(KEY,))
+    found = progress(workload, uncertain_pod("new", created=created), action=waits)
+    assert (found.state, found.uncertain) == (state, ("new",))
+    action = action_for(workload, uncertain_pod(created=created), include_uncertain=True)
+    is_repeated = state is State.UNCERTAIN or not workload.restarted_by
+    assert (action.action is Action.RESTART) is is_repeated
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({"lacks_request": True}, State.NOT_INJECTED),
+        ({"open_keys": frozenset({KEY})}, State.NOT_INJECTED),
+        ({"open_keys": frozenset({OTHER_SECRET})}, State.READY),
+        ({"missing": (replace(MISSING, key=OTHER_SECRET, is_default=True),)}, State.NOT_INJECTED),
+        ({"missing": (replace(MISSING, key=OTHER_SECRET),)}, State.READY),
+    ],
+)
+def test_new_pod_must_have_every_token_of_its_sidecar(more: dict[str, object], state: State) -> None:
+    new = pod("new", **{"restarted_for": MARK, **more})  # type: ignore[arg-type] # fields by name
+    found = progress(MARKED, new)
+    assert found.state is state
+    assert ("no token in daprd" in found.message) is (state is State.NOT_INJECTED)
 
 
 def test_ready_above_the_partition_reports_the_pods_below() -> None:

@@ -439,6 +439,7 @@ def test_one_of_two_sidecars_without_a_token_misses_it() -> None:
     ("annotations", "container", "variable", "is_default"),
     [
         ({}, "daprd", names.API_TOKEN_ENV, True),
+        ({names.ENABLED: "false"}, "daprd", names.API_TOKEN_ENV, False),
         ({names.API_TOKEN_SECRET: "  "}, "daprd", names.API_TOKEN_ENV, True),
         ({names.APP_TOKEN_SECRET: "s"}, "daprd", names.API_TOKEN_ENV, True),
         ({names.API_TOKEN_SECRET: "s"}, "daprd", names.API_TOKEN_ENV, False),
@@ -453,7 +454,7 @@ def test_unrequested_api_token_of_a_sidecar_is_the_default(
 ) -> None:
     entry = {"name": variable, "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}
     pod = {
-        "metadata": {"namespace": "shop", "name": "p", "annotations": annotations},
+        "metadata": {"namespace": "shop", "name": "p", "annotations": {names.ENABLED: "true", **annotations}},
         "spec": {"containers": [{"name": container, "env": [entry]}]},
     }
     assert usage_of(pod).defaults == ({KEY} if is_default else set())

@@ -128,17 +128,49 @@ def test_workload_shows_the_default_secret_of_its_pods(server: ApiServer, annota
     ]
 
 
-@pytest.mark.parametrize("text", ["t/token", "s/other", "s", "/", "s/token/more", "  s/token"])
-def test_record_of_another_key_hides_what_reloader_names(server: ApiServer, text: str) -> None:
+@pytest.mark.parametrize("text", ["t/token", "s/other", "s", "/", "", "s/token/more", "  s/token"])
+def test_record_of_another_key_says_nothing_about_this_one(server: ApiServer, text: str) -> None:
+    """The Policy may have another default Secret than before."""
     server.put("pods", bare("open", ENABLED))
-    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = RELOADED | {names.OBSERVED_DEFAULT: text}
+    meta = server.objects["deployments", "shop", "web"]["metadata"]
+    meta["annotations"] = {names.OBSERVED_DEFAULT: text}
     assert missing_in(server) == {}
+    meta["annotations"] |= RELOADED
+    assert missing_in(server) == {"open": [KEY]}
 
 
-def test_secret_that_a_reloaded_pod_reads_is_not_its_default_secret(server: ApiServer) -> None:
+@pytest.mark.parametrize(
+    "annotations", [{annotation_for("s"): "earlier"}, {names.APP_TOKEN_SECRET: "other"}], ids=["marked", "app-token"]
+)
+def test_other_annotations_do_not_hide_what_reloader_names(server: ApiServer, annotations: Json) -> None:
+    server.put("pods", bare("open", ENABLED | annotations))
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = RELOADED
+    assert missing_in(server) == {"open": [KEY]}
+
+
+def test_app_with_the_api_token_shows_that_its_sidecar_misses_it(server: ApiServer) -> None:
+    found = bare("open", ENABLED)
+    found["spec"]["containers"].append({"name": "app", "env": [TOKEN]})
+    server.put("pods", found)
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = RELOADED
+    assert missing_in(server) == {"open": [KEY]}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "env"),
+    [
+        ({}, [{**TOKEN, "name": "TOKEN"}]),
+        ({names.APP_TOKEN_SECRET: "s"}, [{**TOKEN, "name": names.APP_TOKEN_ENV}]),
+    ],
+    ids=["app", "app-token"],
+)
+def test_secret_with_another_use_in_a_reloaded_pod_is_not_its_default(
+    server: ApiServer, annotations: Json, env: list[Json]
+) -> None:
     """Unless it is recorded: an app may read the Secret for a sidecar of another Pod."""
-    found = bare("app-reads-it", ENABLED)
-    found["spec"]["containers"].append({"name": "app", "env": [{**TOKEN, "name": "TOKEN"}]})
+    found = bare("app-reads-it", ENABLED | annotations)
+    found["spec"]["containers"][0]["env"] = [one for one in env if one["name"] == names.APP_TOKEN_ENV]
+    found["spec"]["containers"].append({"name": "app", "env": env})
     server.put("pods", found)
     meta = server.objects["deployments", "shop", "web"]["metadata"]
     meta["annotations"] = RELOADED

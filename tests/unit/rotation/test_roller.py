@@ -340,13 +340,13 @@ def test_workload_deployed_since_the_plan_is_not_restarted(server: ApiServer) ->
 
 def test_workload_deployed_without_its_default_secret_is_restarted(server: ApiServer) -> None:
     put_workloads(server, 2)
+    server.objects["pods", "shop", "web1-1-1"]["metadata"]["annotations"] = {names.ENABLED: "true"}
     controllers = Controllers(server)
     patched = server.patched
 
     def deploy_the_other(changed: Json) -> None:
         patched(changed)
-        meta = server.objects["pods", "shop", "web1-1-1"]["metadata"]
-        if "annotations" not in meta:
+        if server.objects["pods", "shop", "web1-1-1"]["metadata"]["uid"] != "another":
             new = without_token("web1")
             new["metadata"] |= {
                 "annotations": {names.ENABLED: "true"},
