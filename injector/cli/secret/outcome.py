@@ -19,12 +19,17 @@ def pod_path(pod: PodUsage) -> str:
 
 
 def unfinished_text(outcome: RotationOutcome) -> str:
-    """Return the workloads that are not complete, by state, in brackets; empty if there are none."""
+    """Return the workloads that are not complete, by state, and Pods of others, in brackets; empty without any."""
     found: dict[State, list[str]] = {}
     for one in outcome.progress.values():
         if one.is_unfinished:
             found.setdefault(one.state, []).append(str(one.ref))
     parts = [f"{_INCOMPLETE.get(state, state.value)}: {some(refs)}" for state, refs in sorted(found.items())]
+    shown = {ref for ref, one in outcome.progress.items() if one.is_unfinished}
+    pods = {"outdated": outcome.outdated, "uncertain": outcome.uncertain, "open": outcome.missing}
+    for state, left in pods.items():
+        others = [pod_path(pod) for pod in left if pod.workload not in shown]
+        parts += [f"{state} Pods: {some(others)}"] if others else []
     return f" ({'; '.join(parts)})" if parts else ""
 
 
@@ -37,7 +42,7 @@ def revoked_line(outcome: RotationOutcome) -> str:
     if held := (*outcome.outdated, *outcome.uncertain):
         reasons.append(f"still held by {', '.join(map(pod_path, held))}")
     if outcome.missing:
-        reasons.append(f"open, without any token: {', '.join(map(pod_path, outcome.missing))}")
+        reasons.append(f"open: {', '.join(map(pod_path, outcome.missing))}")
     if not reasons and not outcome.is_complete:
         reasons.append("see the workloads above")
     left_out = f"; {counted(len(outcome.skipped), 'Secret')} left out" if outcome.skipped else ""

@@ -210,7 +210,7 @@ class RotationRun:
         remaining = (
             ("runs an outdated token", "run an outdated token", outcome.outdated, ()),
             ("may run an outdated token", "may run an outdated token", outcome.uncertain, ("--include-uncertain",)),
-            ("requests a token and has none", "request a token and have none", outcome.missing, ()),
+            ("can serve without a token", "can serve without a token", outcome.missing, ()),
         )
         verb = "wait for them with" if self.options.restart else "restart with"
         for one, many, pods, flags in remaining:
