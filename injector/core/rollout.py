@@ -239,7 +239,7 @@ def _planned(
         outdated=pod_names(outdated),
         uncertain=pod_names(uncertain),
         missing=pod_names(missing),
-        default_key=_default_key(pods),
+        default_key=min((key for pod in pods for key in pod.default_keys), default=None),
     )
     replaced = {pod.name: pod for pod in (*outdated, *missing, *(uncertain if include_uncertain else ()))}
     is_marked = _is_marked(workload, keys, revisions)
@@ -269,13 +269,6 @@ def _planned(
     marks = {annotation_for(key.name): _unused_mark(key, workload, missing, revisions[key]) for key in keys}
     note = "its strategy is Recreate: no Pod runs during the restart" if workload.recreates else ""
     return replace(found, action=Action.RESTART, marks=marks, note=note)
-
-
-def _default_key(pods: Collection[PodUsage]) -> SecretKey | None:
-    """Return the first key that sidecars have from the Policy's default Secret, or should have."""
-    found = {key for pod in pods for key in pod.defaults}
-    found |= {one.key for pod in pods for one in pod.missing if one.is_default}
-    return min(found, default=None)
 
 
 def _planned_by_time(
@@ -353,15 +346,15 @@ def is_of_restart(
 
     Which value such a Pod has is uncertain for as long as kubelets may lag, and whether it has a reference is not.
     """
-    if is_new(pod, workload, keys, revisions):
-        return True
+    return is_new(pod, workload, keys, revisions) or _may_be_by_tool(pod, workload, keys, revisions)
+
+
+def _may_be_by_tool(
+    pod: PodUsage, workload: Workload, keys: Collection[SecretKey], revisions: Mapping[SecretKey, SecretRevision]
+) -> bool:
+    """Whether another tool restarts the workload, and the Pod was created in the second of the change or later."""
     if not workload.restarted_by or _is_marked(workload, keys, revisions):
         return False
-    return _is_since(pod, keys, revisions)
-
-
-def _is_since(pod: PodUsage, keys: Collection[SecretKey], revisions: Mapping[SecretKey, SecretRevision]) -> bool:
-    """Whether the Pod was created in the second of the change or later."""
     changes = [revisions[key].changed for key in keys]
     return pod.created is not None and all(change is not None and pod.created >= change for change in changes)
 
@@ -376,9 +369,7 @@ def _was_restarted(
 
     It restarts once for each change. Pods that it created within the tolerances stay uncertain.
     """
-    if not workload.restarted_by or not workload.rollout_complete or _is_marked(workload, keys, revisions):
-        return False
-    return all(_is_since(pod, keys, revisions) for pod in pods)
+    return workload.rollout_complete and all(_may_be_by_tool(pod, workload, keys, revisions) for pod in pods)
 
 
 def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretRevision) -> bool:
@@ -544,6 +535,6 @@ def _lacking(
     having = pod.ended | {(one.key, one.container) for one in pod.usages if not one.is_optional}
     wanted = {(key, container) for key in keys for container in expected.get(key, ())}
     without = {one.container for one in pod.missing if one.key in keys or one.is_default}
-    if pod.lacks_request or pod.open_keys.intersection(keys).difference(one.key for one in pod.missing):
+    if pod.lacks_request or pod.optional_keys.intersection(keys):
         without.add(names.SIDECAR)
     return tuple(sorted({container for key, container in wanted - having} | without))

@@ -85,11 +85,10 @@ class PodUsage:
 
     `created` is by the API server's clock, as is the change of a Secret; container starts are by the node's clock,
     which is at most `clock_lead` seconds ahead (None: unknown). `restarted_for`: the Pod's annotations. `position`: its
-    place in a StatefulSet. `missing`: tokens that it requests and does not have. `open_keys`: the keys of those, and of
-    tokens that its sidecar references as optional: it can serve without a token. `ended`: containers that ended for
-    good, and keys that each could not have started without. `defaults`: keys that its sidecar reads as its API token,
-    and no annotation requests: those of the Policy's default Secret. `lacks_request`: its sidecar has not every token
-    that it requests, of whichever Secret.
+    place in a StatefulSet. `missing`: tokens that it requests and does not have. `optional_keys`: keys of tokens that
+    its sidecar references as optional. `ended`: containers that ended for good, and keys that each could not have
+    started without. `defaults`: keys that its sidecar reads as its API token, and no annotation requests: those of the
+    Policy's default Secret. `lacks_request`: its sidecar has not every token that it requests, of whichever Secret.
     """
 
     namespace: str
@@ -98,7 +97,7 @@ class PodUsage:
     uid: str = ""
     usages: tuple[ContainerUsage, ...] = ()
     missing: tuple[MissingToken, ...] = ()
-    open_keys: frozenset[SecretKey] = frozenset()
+    optional_keys: frozenset[SecretKey] = frozenset()
     ended: frozenset[tuple[SecretKey, str]] = frozenset()
     defaults: frozenset[SecretKey] = frozenset()
     lacks_request: bool = False
@@ -112,6 +111,16 @@ class PodUsage:
     def keys(self) -> frozenset[SecretKey]:
         """The keys that it reads or requests."""
         return frozenset({one.key for one in self.usages} | {one.key for one in self.missing})
+
+    @property
+    def open_keys(self) -> frozenset[SecretKey]:
+        """The keys of tokens that it can serve without."""
+        return self.optional_keys.union(one.key for one in self.missing)
+
+    @property
+    def default_keys(self) -> frozenset[SecretKey]:
+        """The keys that its sidecar has from the Policy's default Secret, or should have."""
+        return self.defaults.union(one.key for one in self.missing if one.is_default)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +228,7 @@ def in_state(
 def without_token(keys: Collection[SecretKey], pods: Iterable[PodUsage]) -> tuple[PodUsage, ...]:
     """Return the Pods that can serve without the token of one of the keys, including those that are ending."""
     wanted = frozenset(keys)
-    return tuple(pod for pod in pods if wanted & pod.open_keys or any(one.key in wanted for one in pod.missing))
+    return tuple(pod for pod in pods if wanted & pod.open_keys)
 
 
 def not_surely_current(revisions: Mapping[SecretKey, SecretRevision], pods: Iterable[PodUsage]) -> tuple[PodUsage, ...]:

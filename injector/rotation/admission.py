@@ -236,7 +236,7 @@ def lacking_of(
     # Also where the other token of the same key is there.
     requested = {one.container for one in (usage.missing if usage is not None else ())}
     # A restart must not take away the token of another Secret.
-    has_default = any(pod.defaults or any(one.is_default for one in pod.missing) for pod in running)
+    has_default = any(pod.default_keys for pod in running)
     if any(True for _ in decode.missing_requests(answer)) or (has_default and decode.lacks_unrequested_token(answer)):
         requested.add(names.SIDECAR)
     return tuple(sorted(lacking | requested))

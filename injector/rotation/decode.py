@@ -214,15 +214,19 @@ def pod_usage(
             for key in defaults
         ),
     )
-    open_keys = {one.key for one in missing}
+    optional_keys: set[SecretKey] = set()
+    read_defaults: set[SecretKey] = set()
+    takes_default = _takes_default(pod)
     for one in references(pod):
+        if takes_default and one.container == names.SIDECAR and one.variable == names.API_TOKEN_ENV:
+            read_defaults.add(SecretKey(meta["namespace"], one.secret, one.key))
         state = states.get(one.container, _NOT_REPORTED)
         if one.is_sealed:
             state = _sealed_state(state, seal)
         is_open = one.is_optional and one.container == names.SIDECAR and one.variable in names.TOKEN_VARIABLES
         for key in _selected(keys.get(one.secret, {}), one.key):
             if is_open:
-                open_keys.add(key)
+                optional_keys.add(key)
             if state.has_ended:
                 ended |= set() if one.is_optional else {(key, one.container)}
                 continue
@@ -247,9 +251,9 @@ def pod_usage(
         uid=meta.get("uid", ""),
         usages=tuple(usages[at] for at in sorted(usages)),
         missing=missing,
-        open_keys=frozenset(open_keys),
+        optional_keys=frozenset(optional_keys),
         ended=frozenset(ended),
-        defaults=frozenset(default_keys(pod)),
+        defaults=frozenset(read_defaults),
         lacks_request=any(True for _ in missing_requests(pod)),
         created=unix_time(meta.get("creationTimestamp")),
         clock_lead=_clock_lead(pod),
@@ -363,33 +367,21 @@ def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
             yield variable, name, str(annotations.get(key_annotation) or "").strip()
 
 
-def default_keys(pod: Object) -> Iterator[SecretKey]:
-    """Yield the keys that the sidecars of a Pod read as their API token, although no annotation names the Secret.
-
-    The webhook injects none into a Pod that does not request a sidecar.
-    """
-    if not requests_sidecar(pod) or requests_token(pod):
-        return
-    for one in references(pod):
-        if one.container == names.SIDECAR and one.variable == names.API_TOKEN_ENV:
-            yield SecretKey(pod["metadata"]["namespace"], one.secret, one.key)
-
-
 def lacks_unrequested_token(pod: Object) -> bool:
     """Return whether a sidecar of a Pod has no API token, and no annotation names the Secret of one.
 
     It may be that of the Policy, which a Pod does not show.
     """
-    if not requests_sidecar(pod) or requests_token(pod):
+    if not _takes_default(pod):
         return False
     sealed = sealed_references(pod)
     return any(not _has_value(one, names.API_TOKEN_ENV, sealed) for one in sidecars(pod))
 
 
-def requests_token(pod: Object) -> bool:
-    """Return whether an annotation of a Pod names the Secret of its API token."""
+def _takes_default(pod: Object) -> bool:
+    """Whether a Pod requests a sidecar, and no annotation names the Secret of its API token."""
     annotations = pod["metadata"].get("annotations") or {}
-    return bool(str(annotations.get(names.API_TOKEN_SECRET) or "").strip())
+    return requests_sidecar(pod) and not str(annotations.get(names.API_TOKEN_SECRET) or "").strip()
 
 
 def requests_sidecar(pod: Object) -> bool:

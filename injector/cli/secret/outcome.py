@@ -27,9 +27,9 @@ def unfinished_text(outcome: RotationOutcome) -> str:
     parts = [f"{_INCOMPLETE.get(state, state.value)}: {some(refs)}" for state, refs in sorted(found.items())]
     shown = {ref for ref, one in outcome.progress.items() if one.is_unfinished}
     pods = {"outdated": outcome.outdated, "uncertain": outcome.uncertain, "open": outcome.missing}
-    for state, left in pods.items():
+    for word, left in pods.items():
         others = [pod_path(pod) for pod in left if pod.workload not in shown]
-        parts += [f"{state} Pods: {some(others)}"] if others else []
+        parts += [f"{word} Pods: {some(others)}"] if others else []
     return f" ({'; '.join(parts)})" if parts else ""
 
 

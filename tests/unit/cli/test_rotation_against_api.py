@@ -392,6 +392,7 @@ def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer
 # --- the Policy's default Secret, which no Pod names ---
 
 DAPR: Final[Json] = {names.ENABLED: "true"}
+RELOADED: Final[Json] = {"secret.reloader.stakater.com/reload": "s"}
 READING_APP: Final[Json] = {
     "name": "app",
     "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}],
@@ -453,17 +454,8 @@ def test_restart_records_the_default_secret_of_a_workload(server: ApiServer, cap
     assert recorded == {"web": {names.OBSERVED_DEFAULT: "s/token"}, "requests": {}}
 
 
-@pytest.mark.parametrize(("looks", "may_patch"), [(1, True), (2, True), (3, True), (3, False)])
-def test_reloaded_workload_with_a_reading_app_is_found_by_its_record(
-    server: ApiServer, capsys: Capture, looks: int, *, may_patch: bool
-) -> None:
-    apps = (READING_APP,)
-    put_default_workload(server, apps=apps)
-    meta = server.objects["deployments", "shop", "web"]["metadata"]
-    meta["annotations"] = {"secret.reloader.stakater.com/reload": "s"}
-    if not may_patch:
-        server.refusals = [Refusal("PATCH .*/deployments", 403, "no")]
-    reloader = Controllers(server, looks, make=lambda name: default_pod(name, is_injected=False, apps=apps))
+def restart_after_the_write(server: ApiServer, reloader: Controllers) -> None:
+    """As Reloader, which watches the Secret."""
     called = server.called
 
     def restart(call: str) -> None:
@@ -472,6 +464,20 @@ def test_reloaded_workload_with_a_reading_app_is_found_by_its_record(
             reloader.restart("web")
 
     server.called = restart
+
+
+@pytest.mark.parametrize(("looks", "may_patch"), [(1, True), (2, True), (3, True), (3, False)])
+def test_reloaded_workload_with_a_reading_app_is_found_by_its_record(
+    server: ApiServer, capsys: Capture, looks: int, *, may_patch: bool
+) -> None:
+    apps = (READING_APP,)
+    put_default_workload(server, apps=apps)
+    meta = server.objects["deployments", "shop", "web"]["metadata"]
+    meta["annotations"] = dict(RELOADED)
+    if not may_patch:
+        server.refusals = [Refusal("PATCH .*/deployments", 403, "no")]
+    reloader = Controllers(server, looks, make=lambda name: default_pod(name, is_injected=False, apps=apps))
+    restart_after_the_write(server, reloader)
     assert states(decoded(server, capsys, *RESTART, code=1)) == {"web": "not-injected"}
     assert reloader.restarted == (["web"] if looks == 1 else []), "only a failed restart of Reloader is repeated"
     assert (names.OBSERVED_DEFAULT in server.objects["deployments", "shop", "web"]["metadata"]["annotations"]) is (
@@ -486,7 +492,7 @@ def test_reloaded_workload_with_a_reading_app_is_found_by_its_record(
 def test_reloaded_pods_without_their_default_secret_are_found_later(server: ApiServer, capsys: Capture) -> None:
     put_default_workload(server)
     meta = server.objects["deployments", "shop", "web"]["metadata"]
-    meta["annotations"] = {"secret.reloader.stakater.com/reload": "s"}
+    meta["annotations"] = dict(RELOADED)
     new = default_pod("web", is_injected=False)
     new["metadata"] |= {"name": "web-2-1"}
     del server.objects["pods", "shop", "web-1-1"]
@@ -506,9 +512,7 @@ def test_pods_of_a_fast_restart_by_reloader_are_uncertain(
 ) -> None:
     """They were created within the tolerances, and Reloader restarts the workload only once."""
     put_default_workload(server)
-    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = {
-        "secret.reloader.stakater.com/reload": "s"
-    }
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = dict(RELOADED)
 
     def early(name: str) -> Json:
         found = default_pod(name)
@@ -518,14 +522,7 @@ def test_pods_of_a_fast_restart_by_reloader_are_uncertain(
         return found
 
     reloader = Controllers(server, make=early)
-    called = server.called
-
-    def restart(call: str) -> None:
-        called(call)
-        if call.startswith("PUT") and "dryRun" not in call:
-            reloader.restart("web")
-
-    server.called = restart
+    restart_after_the_write(server, reloader)
     first = decoded(server, capsys, "rotate", "shop/s", "--restart", "--propagation-delay", "0s", code=1)
     assert states(first) == {"web": "uncertain"}
     Controllers(server, make=default_pod)
@@ -795,9 +792,7 @@ def test_rotation_by_another_process_names_the_command(server: ApiServer, capsys
 
 def test_reloader_that_does_not_restart_is_named(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
-    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = {
-        "secret.reloader.stakater.com/reload": "s"
-    }
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = dict(RELOADED)
     found = decoded(server, capsys, *RESTART, "--timeout=1s", code=1)
     assert states(found) == {"web": "failed"}
     message = "Reloader should restart it and has not within 1 s; see the log of Reloader"

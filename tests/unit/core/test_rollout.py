@@ -640,8 +640,8 @@ def test_restart_by_another_tool_within_the_tolerances_is_uncertain(
     ("more", "state"),
     [
         ({"lacks_request": True}, State.NOT_INJECTED),
-        ({"open_keys": frozenset({KEY})}, State.NOT_INJECTED),
-        ({"open_keys": frozenset({OTHER_SECRET})}, State.READY),
+        ({"optional_keys": frozenset({KEY})}, State.NOT_INJECTED),
+        ({"optional_keys": frozenset({OTHER_SECRET})}, State.READY),
         ({"missing": (replace(MISSING, key=OTHER_SECRET, is_default=True),)}, State.NOT_INJECTED),
         ({"missing": (replace(MISSING, key=OTHER_SECRET),)}, State.READY),
     ],
